@@ -1,0 +1,184 @@
+"""Reading and publishing artefacts: JSON Lines, Parquet, and folders with a manifest of sha256.
+
+A stage writes into a partial folder beside the final one and publishes it by rename, so a reader never meets
+half of an output, and a killed stage leaves what stood before. The manifest lets the next stage refuse a file
+that was changed by hand; DVC's cache alone would not notice (it trusts size and mtime).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from attunement.errors import DataError, IntegrityError
+from attunement.records import Record
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MANIFEST = "manifest.json"
+R = TypeVar("R", bound=Record)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text and force it to the disk, so that a full disk is met here and not after publication."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` (a record or plain JSON) with sorted keys; NaN is refused."""
+    plain = value.model_dump(mode="json") if isinstance(value, Record) else value
+    write_text(path, json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Write one record a line, in the order given."""
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+
+
+def read_json(path: Path, record: type[R]) -> R:
+    """Read one record; raises DataError naming the file when it does not fit."""
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
+    except ValidationError as error:
+        raise DataError(f"{path} is not a {record.__name__}: {first_fault(error)}. Run `dvc repro` again.") from error
+
+
+def read_jsonl(path: Path, record: type[R]) -> list[R]:
+    """Read records, one a line; raises DataError naming file, line and field of the first that does not fit."""
+    if not path.exists():
+        raise DataError(f"{path} is missing. Run `dvc repro`, which makes it.")
+    found = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(record.model_validate_json(line))
+            except ValidationError as error:
+                raise DataError(f"{path}:{number} is not a {record.__name__}: {first_fault(error)}.") from error
+    return found
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a validation, without the value that caused it (it may be a person's words)."""
+    fault = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the line"
+    return f"{where}: {fault['msg']}"
+
+
+def write_parquet(path: Path, records: Sequence[Record], schema: "pyarrow.Schema") -> None:
+    """Write records as one Parquet file with fixed row groups, so that equal records give equal bytes."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [_as_row(record) for record in records]
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
+    parquet.write_table(table, path, compression="zstd", row_group_size=10_000)
+
+
+def read_parquet(path: Path, record: type[R]) -> list[R]:
+    """Read records back from Parquet; raises DataError when the file is missing or its columns do not fit."""
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+        return [record.model_validate_json(json.dumps(_from_row(row))) for row in rows]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
+    except (ArrowInvalid, ValidationError) as error:
+        raise DataError(f"{path} does not hold {record.__name__} records. Run `dvc repro` again.") from error
+
+
+def _as_row(record: Record) -> dict[str, Any]:
+    """Maps become JSON text in Parquet: their keys differ by row, and a map column would sort differently."""
+    row = record.model_dump(mode="json")
+    return {k: json.dumps(v, ensure_ascii=False, sort_keys=True) if isinstance(v, dict) else v for k, v in row.items()}
+
+
+def _from_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: json.loads(v) if k in ("tags", "scores") else v for k, v in row.items()}
+
+
+def dialogue_schema() -> "pyarrow.Schema":
+    """Columns of train, val and test."""
+    import pyarrow as pa
+
+    turn = pa.struct([("role", pa.string()), ("text", pa.string())])
+    text = ("id", "source", "licence", "locale")
+    columns = [(name, pa.string()) for name in text]
+    return pa.schema([*columns, ("turns", pa.list_(turn)), ("tags", pa.string()), ("scores", pa.string())])
+
+
+def ledger_schema() -> "pyarrow.Schema":
+    """Columns of the ledger."""
+    import pyarrow as pa
+
+    types = {"line": pa.int64(), "score": pa.float64(), "limit": pa.float64()}
+    names = ("id", "source", "file", "line", "action", "rule", "evidence", "score", "limit")
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def manifest_of(folder: Path) -> dict[str, str]:
+    """sha256 by relative path for every file in ``folder`` but the manifest itself and DVC's .gitignore."""
+    skipped = (MANIFEST, ".gitignore")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in skipped)
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """Yield a partial folder beside ``folder``; on success add its manifest and rename it into place.
+
+    On an exception the partial folder is removed and ``folder`` is as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        write_json(partial / MANIFEST, manifest_of(partial))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    previous = folder.parent / f".{folder.name}.previous"
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        folder.rename(previous)
+    partial.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def verify(folder: Path) -> Path:
+    """Return ``folder`` when its files are those of its manifest; raise IntegrityError naming what differs."""
+    path = folder / MANIFEST
+    if not path.exists():
+        raise IntegrityError(f"{folder} has no {MANIFEST}. Run `dvc repro`, which makes it.")
+    expected: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    found = manifest_of(folder)
+    differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if differing:
+        names = ", ".join(differing[:5])
+        raise IntegrityError(
+            f"{folder} is not as its stage left it (changed, missing or extra: {names}). "
+            f"Remove {folder} and run `dvc repro` to make it anew."
+        )
+    return folder

@@ -1,0 +1,122 @@
+"""``attune``: check the parameters, score a file of one's own, read and enforce the verdict.
+
+The stages are plain commands (``python -m attunement.train``) that ``dvc repro`` orders; they are not repeated
+here. Starts without torch.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from attunement.artefacts import first_fault, read_json, verify
+from attunement.checks import check_files
+from attunement.errors import DataError, ends_clearly
+from attunement.gate import VERDICT
+from attunement.params import PARAMS_FILE, Params, load, nearest
+from attunement.records import Verdict
+from attunement.report import HEADLINE
+from attunement.scorers.base import Item, Scorer
+
+app = typer.Typer(
+    help="Attunement: an evaluation-driven gym for support-conversation models. `dvc repro` runs the pipeline.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters to use.")]
+
+
+@app.command()
+@ends_clearly
+def check(params: ParamsFile = PARAMS_FILE) -> None:
+    """Check params.yaml and every data file, suite, rubric and task that it names; changes nothing.
+
+    Lists all faults at once with file and line. Exit status 1 when there is one.
+    """
+    for line in check_files(load(params)):
+        print(line)
+    print(f"{params} and the files it names are in order. Next: dvc repro")
+
+
+@app.command()
+@ends_clearly
+def score(
+    kind: Annotated[str, typer.Argument(help="A scorer that params.yaml declares, such as linear or rubric:support.")],
+    file: Annotated[Path, typer.Argument(help="JSON Lines, one item a line; - reads standard input.")],
+    params: ParamsFile = PARAMS_FILE,
+) -> None:
+    """Score your own items with a scorer of the pipeline, with the pipeline's settings.
+
+    A line is {"id", "text"}, or {"id", "context": [{"role", "text"}…], "reply"}, or {"id", "dialogue": [{"role",
+    "text"}…]}. Answers {"id", "value", "label", "because"}, one a line, in the same order; value is null when an
+    item could not be scored.
+    """
+    scorer = _declared(load(params), kind)
+    items = _read_items(file, scorer)
+    for scored in scorer.score(items):
+        print(scored.model_dump_json())
+    print(f"attune: {len(items)} items scored by {scorer.name} {scorer.version}", file=sys.stderr)
+
+
+def _declared(params: Params, kind: str) -> Scorer:
+    scorers: dict[str, Scorer] = {s.name: s for s in (*params.train.probe.scorers, *params.score.scorers)}
+    if kind not in scorers:
+        raise DataError(f"no scorer '{kind}' is declared in params.yaml (score.scorers, train.probe.scorers); "
+                        f"declared: {', '.join(scorers)}{nearest(kind, scorers)}")
+    return scorers[kind]
+
+
+def _read_items(file: Path, scorer: Scorer) -> list[Item]:
+    """Raises DataError with the line number, naming the forms that the scorer takes."""
+    forms = {"text": '{"id", "text"}', "reply": '{"id", "context", "reply"}', "dialogue": '{"id", "dialogue"}'}
+    wanted = " or ".join(forms[form] for form in scorer.forms)
+    if str(file) != "-" and not file.exists():
+        raise DataError(f"{file} does not exist.")
+    lines = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    items = []
+    for number, line in enumerate(lines.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = Item.model_validate_json(line)
+        except ValidationError as error:
+            raise DataError(f"{file}:{number}  {first_fault(error)}. {scorer.name} takes {wanted}.") from error
+        given = [form for form in ("text", "reply", "dialogue") if getattr(item, form)or getattr(item, form) == ""]
+        if len(given) != 1 or item.form not in scorer.forms:
+            raise DataError(f"{file}:{number}  {scorer.name} takes {wanted}; got {' and '.join(given) or 'no words'}.")
+        items.append(item)
+    return items
+
+
+@app.command()
+@ends_clearly
+def gate(
+    enforce: Annotated[bool, typer.Option("--enforce", help="Exit 1 when the verdict is not passed.")] = False,
+) -> None:
+    """Show the verdict of the last run, the numbers that matter, and where to look next."""
+    verdict = read_json(verify(VERDICT.parent) / VERDICT.name, Verdict)
+    print(_page(verdict))
+    if enforce and not verdict.passed:
+        sys.exit(1)
+
+
+def _page(verdict: Verdict) -> str:
+    """The last page of `make repro`."""
+    held = sum(rule.passed for rule in verdict.rules)
+    numbers: dict[str, float | None] = json.loads(HEADLINE.read_text(encoding="utf-8")) if HEADLINE.exists() else {}
+    head = "PASSED" if verdict.passed else "NOT PASSED: this model must not be released"
+    lines = ["", f"  Verdict: {head} ({held} of {len(verdict.rules)} rules hold)", ""]
+    for rule in verdict.rules:
+        lines += [f"    {'holds' if rule.passed else 'FAILS'}  {rule.name}", f"           {rule.because}"]
+    shown = "   ".join(f"{name} {'not scored' if value is None else value}" for name, value in numbers.items())
+    lines += ["", f"  Numbers: {shown}", "",
+              "  Read what happened:  make dashboard      (the replies themselves, base beside tuned)",
+              "  The model card:      out/report/card.md",
+              "  Change and compare:  dvc exp run -S train.lora.r=4   then   dvc exp show", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app()

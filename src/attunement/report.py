@@ -1,0 +1,87 @@
+"""Stage report: everything → ``out/report/card.md`` (model card) and ``metrics/headline.json``.
+
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Failed gates are in it. It holds no
+reply of a model and no word of a person: those are read on the dashboard.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_json, write_text
+from attunement.errors import ends_clearly
+from attunement.params import Headline, Params, load
+from attunement.records import Bench, ScoreSummary, Selection, Verdict
+
+OUT = Path("out/report")
+HEADLINE = Path("metrics/headline.json")
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
+
+
+def headline(
+    wanted: dict[str, Headline], verdict: Verdict, selection: Selection, summaries: Sequence[ScoreSummary]
+) -> dict[str, float | None]:
+    """At most six numbers: the declared ones, the share of rules that hold, and the validation loss."""
+    chosen = next(candidate for candidate in selection.candidates if candidate.step == selection.step)
+    held = sum(rule.passed for rule in verdict.rules) / len(verdict.rules)
+    declared = {name: _number(one, summaries) for name, one in wanted.items()}
+    rounded = {"rules_held": held, **declared, "val_loss": chosen.val_loss}
+    return {name: None if value is None else round(value, 4) for name, value in rounded.items()}
+
+
+def _number(wanted: Headline, summaries: Sequence[ScoreSummary]) -> float | None:
+    """Share of scored tuned replies with one of the labels, or the mean value; None when nothing was scored."""
+    own = next((s for s in summaries if (s.suite, s.scorer, s.model) == (wanted.suite, wanted.scorer, "tuned")), None)
+    if own is None or own.n == own.n_unscored:
+        return None
+    if not wanted.labels:
+        return own.mean
+    return sum(own.labels.get(label, 0) for label in wanted.labels) / (own.n - own.n_unscored)
+
+
+def render(params: Params, evidence: dict[str, Any]) -> str:
+    """The model card as Markdown with the hub's front matter; an undefined name in the template is an error."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  # Markdown of our own numbers, no HTML
+    environment.filters["number"] = _shown
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(params=params, **evidence)
+
+
+def _shown(value: float | None, form: str = ".3f") -> str:
+    """A number, or 'not scored': never 0 for what was not measured."""
+    return "not scored" if value is None else format(value, form)
+
+
+def comparison(summaries: Sequence[ScoreSummary]) -> list[dict[str, Any]]:
+    """Base and tuned beside each other, a row per suite and scorer."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for s in summaries:
+        rows.setdefault((s.suite, s.scorer), {"suite": s.suite, "scorer": s.scorer})[s.model] = s
+    return [row for _, row in sorted(rows.items()) if {"base", "tuned"} <= row.keys()]
+
+
+@ends_clearly
+def main() -> None:
+    """``python -m attunement.report``"""
+    params = load()
+    verdict = read_json(verify(Path("out/gate")) / "verdict.json", Verdict)
+    selection = read_json(verify(Path("out/select")) / "selection.json", Selection)
+    summaries = read_jsonl(verify(Path("out/score")) / "summary.jsonl", ScoreSummary)
+    bench = {name: read_jsonl(verify(Path(f"out/bench/{name}")) / "bench.jsonl", Bench) for name in ("base", "tuned")}
+    curated = json.loads(Path("out/curate/summary.json").read_text(encoding="utf-8"))
+    card = render(params, {"verdict": verdict, "selection": selection, "curated": curated,
+                           "comparison": comparison(summaries),
+                           "benches": list(zip(bench["base"], bench["tuned"], strict=True))})
+    with publishing(OUT) as folder:
+        write_text(folder / "card.md", card)
+    write_json(HEADLINE, headline(params.report.headline, verdict, selection, summaries))
+    print(f"report: {OUT}/card.md, {HEADLINE}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Stage respond: suites × {base, tuned} → ``out/respond/MODEL/replies.jsonl``.
+
+Both models get the same system prompt, the same contexts and the same limits, greedy. Generating is dear and
+judging is revised often, so nothing is judged here.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attunement import chat
+from attunement.artefacts import publishing, verify, write_jsonl
+from attunement.errors import ends_clearly
+from attunement.models import BASE, load_adapter, load_base, load_tokenizer, resolved_precision, silence
+from attunement.params import Params, load
+from attunement.records import ModelName, Prompt, Reply
+from attunement.suites import read_suite
+
+SELECTED = Path("out/select")
+OUT = Path("out/respond")
+
+
+def respond(params: Params, name: ModelName, model: Any, tokenizer: Any, prompts: Sequence[Prompt]) -> list[Reply]:
+    """One greedy reply per prompt, sorted by suite and prompt id."""
+    contexts = [chat.encode_prompt(tokenizer, prompt.context, system_prompt=params.chat.system_prompt,
+                                   max_tokens=params.chat.max_context_tokens) for prompt in prompts]
+    progress = _Progress(name, len(prompts))
+    answers = chat.generate(model, tokenizer, contexts, max_new_tokens=params.respond.max_new_tokens,
+                            batch_size=params.respond.batch_size, seed=params.seed, on_batch=progress.add)
+    replies = [Reply(suite=prompt.suite, prompt_id=prompt.prompt_id, model=name, sample=0, text=answer.text,
+                     stopped_by=answer.stopped_by, n_tokens=answer.n_tokens)
+               for prompt, answer in zip(prompts, answers, strict=True)]
+    return sorted(replies, key=lambda reply: (reply.suite, reply.prompt_id, reply.sample))
+
+
+def load_model(name: ModelName, params: Params) -> Any:
+    """The base, or the base with the selected adapter on it."""
+    model = load_base(BASE, resolved_precision(params.train.precision))
+    return model if name == "base" else load_adapter(model, verify(SELECTED) / "adapter", base=BASE)
+
+
+class _Progress:
+    """A line per batch: how many prompts are answered, and about how long the rest will take."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total, self.done, self.started = name, total, 0, time.monotonic()
+
+    def add(self, n: int) -> None:
+        self.done += n
+        left_s = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        print(f"respond: {self.name}: {self.done} of {self.total} prompts answered, about {left_s:.0f} s left",
+              file=sys.stderr, flush=True)
+
+
+@ends_clearly
+def main() -> None:
+    """``python -m attunement.respond base|tuned``"""
+    parser = argparse.ArgumentParser(prog="python -m attunement.respond", description=__doc__)
+    parser.add_argument("model", choices=("base", "tuned"), help="which model answers")
+    name: ModelName = parser.parse_args().model
+    silence()
+    params = load()
+    prompts = [prompt for suite in params.respond.suites for prompt in read_suite(suite)]
+    replies = respond(params, name, load_model(name, params), load_tokenizer(BASE), prompts)
+    with publishing(OUT / name) as folder:
+        write_jsonl(folder / "replies.jsonl", replies)
+
+
+if __name__ == "__main__":
+    main()

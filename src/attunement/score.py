@@ -1,0 +1,80 @@
+"""Stage score: replies → ``out/score``: what every declared scorer says of every reply, with its reason.
+
+A reply that a scorer can not judge is unscored, with a because; the summary counts it beside the mean.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from attunement.artefacts import publishing, read_jsonl, verify, write_jsonl
+from attunement.errors import DataError, ends_clearly
+from attunement.params import load
+from attunement.records import ModelName, Prompt, Reply, Score, ScoreSummary
+from attunement.scorers.base import Item, Scorer
+from attunement.stats import mean_interval
+from attunement.suites import read_suite
+
+REPLIES = Path("out/respond")
+OUT = Path("out/score")
+MODELS: tuple[ModelName, ...] = ("base", "tuned")
+CONFIDENCE = 0.95  # of the summary's intervals, by convention; the gate has its own in params.yaml
+
+
+def score(scorers: Sequence[Scorer], prompts: Sequence[Prompt], replies: Sequence[Reply]) -> list[Score]:
+    """Every scorer's answer to every reply, sorted; raises DataError when a reply's prompt is not in its suite."""
+    known = {(prompt.suite, prompt.prompt_id): prompt for prompt in prompts}
+    items = [_item(known, reply) for reply in replies]
+    found = []
+    for scorer in scorers:
+        version = scorer.version
+        for reply, scored in zip(replies, scorer.score(items), strict=True):
+            found.append(Score(suite=reply.suite, prompt_id=reply.prompt_id, model=reply.model, sample=reply.sample,
+                               scorer=scorer.name, version=version, value=scored.value, label=scored.label,
+                               because=scored.because))
+    return sorted(found, key=lambda s: (s.suite, s.prompt_id, s.model, s.sample, s.scorer))
+
+
+def _item(known: dict[tuple[str, str], Prompt], reply: Reply) -> Item:
+    prompt = known.get((reply.suite, reply.prompt_id))
+    if prompt is None:
+        raise DataError(f"a reply of suite '{reply.suite}' answers prompt {reply.prompt_id}, which the suite does not "
+                        "hold (any more). Run `dvc repro`, so that the suite is answered again.")
+    return Item(id=prompt.prompt_id, context=prompt.context, reply=reply.text, locale=prompt.locale, tags=prompt.tags)
+
+
+def summarise(scores: Iterable[Score], *, seed: int) -> list[ScoreSummary]:
+    """Mean, interval and labels by suite, model and scorer."""
+    groups: dict[tuple[str, ModelName, str], list[Score]] = {}
+    for one in scores:
+        groups.setdefault((one.suite, one.model, one.scorer), []).append(one)
+    return [_summary(key, group, seed) for key, group in sorted(groups.items())]
+
+
+def _summary(key: tuple[str, ModelName, str], group: Sequence[Score], seed: int) -> ScoreSummary:
+    values = [one.value for one in group if one.value is not None]
+    mean = mean_interval(values, confidence=CONFIDENCE, seed=seed)
+    labels = Counter(one.label for one in group if one.label is not None)
+    return ScoreSummary(suite=key[0], model=key[1], scorer=key[2], n=len(group), n_unscored=len(group) - len(values),
+                        mean=mean.estimate if mean else None, low=mean.low if mean else None,
+                        high=mean.high if mean else None, labels=dict(sorted(labels.items())))
+
+
+@ends_clearly
+def main() -> None:
+    """``python -m attunement.score``"""
+    params = load()
+    prompts = [prompt for suite in params.respond.suites for prompt in read_suite(suite)]
+    replies = [reply for name in MODELS for reply in read_jsonl(verify(REPLIES / name) / "replies.jsonl", Reply)]
+    scores = score(params.score.scorers, prompts, replies)
+    with publishing(OUT) as folder:
+        write_jsonl(folder / "scores.jsonl", scores)
+        write_jsonl(folder / "summary.jsonl", summarise(scores, seed=params.seed))
+    unscored = sum(one.value is None for one in scores)
+    print(f"score: {len(scores)} scores of {len(replies)} replies by {len(params.score.scorers)} scorers, "
+          f"{unscored} unscored", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scorers: one file each. ``base`` holds what they share, ``toxicity`` and ``panel`` list them."""

@@ -1,0 +1,1 @@
+"""Readers of corpora: one file each; ``panel`` lists them."""

@@ -1,0 +1,13 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small real checkpoint in Detoxify's format. Read only: a test that damages one builds its own."""
+    import toy_detoxify
+
+    return toy_detoxify.build(tmp_path_factory.mktemp("toy-detoxify"))
