@@ -67,9 +67,8 @@ def number(value: float | None, *, missing: str = NOT_SCORED) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """'1 reply', '3 replies'."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{n} {noun if n == 1 else plural}"
+    """'1 rule', '3 rules'."""
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def page_of(n_items: int, noun: str, *, key: str, size: int) -> range:

@@ -250,12 +250,17 @@ def test_the_ledger_is_filtered_and_shows_what_was_left_out_first(run: Path) -> 
     assert "31 read = " in words(at)
 
 
-def test_no_torch_is_loaded() -> None:
-    code = ("import sys; sys.path.insert(0, 'dashboards'); import load, show; "
-            "print([m for m in ('torch', 'lightning', 'transformers', 'peft', 'lm_eval') if m in sys.modules])")
-    env = {**os.environ, "PYTHONPATH": "src"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_no_page_loads_torch(run: Path) -> None:
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({str(APP)!r}, default_timeout=60).run()
+titles = [at.switch_page(page + ".py").run().title[0].value for page in {PAGES!r}]
+print(len(titles), [m for m in ("torch", "lightning", "transformers", "peft", "lm_eval") if m in sys.modules])
+"""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'dashboards'}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=run, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "5 []"
 
 
 def test_no_page_imports_more_than_the_readers_need() -> None:

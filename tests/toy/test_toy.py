@@ -1,0 +1,193 @@
+"""The whole pipeline through DVC on a tiny random model, offline; then what happens when it is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import build
+import pytest
+
+from attunement.artefacts import sha256_of, verify
+
+STAGES = ("fetch", "curate", "train", "select", "respond@base", "respond@tuned", "score", "bench@base", "bench@tuned",
+          "gate", "report")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose pipeline has run once to the end."""
+    folder = build.build_project(tmp_path_factory.mktemp("toy"))
+    done = build.run(folder, "dvc", "repro")
+    (folder / "repro.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def test_every_stage_runs_and_publishes_what_its_manifest_says(project: Path) -> None:
+    log = (project / "repro.log").read_text()
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" not in log] == []
+    for name in ("curate", "train", "select", "respond/base", "respond/tuned", "score", "bench/base", "gate", "report"):
+        verify(project / "out" / name)
+
+
+def test_sockets_are_really_blocked_in_the_project(project: Path) -> None:
+    done = build.run(project, "python", "-c", "import socket; socket.create_connection(('127.0.0.1', 9))", check=False)
+    assert "may not touch a network" in done.stderr
+
+
+def test_every_prompt_is_answered_by_both_models_and_scored_by_every_scorer(project: Path) -> None:
+    n_prompts = sum(len(build.read_lines(project / f"data/suites/{name}.jsonl"))
+                    for name in ("adversarial", "empathy", "crisis"))
+    for model in ("base", "tuned"):
+        assert len(build.read_lines(project / f"out/respond/{model}/replies.jsonl")) == n_prompts
+    scores = build.read_lines(project / "out/score/scores.jsonl")
+    scorers = {score["scorer"] for score in scores}
+    assert scorers == {"linear", "crisis", "referral", "rubric:support"}
+    assert len(scores) == 2 * n_prompts * len(scorers)
+
+
+def test_every_checkpoint_is_probed_with_the_whole_suite(project: Path) -> None:
+    probes = build.read_lines(project / "out/train/probes.jsonl")
+    steps = [point["step"] for point in build.read_lines(project / "out/train/history.jsonl")]
+    assert len(steps) == 2
+    for step in steps:
+        assert len([probe for probe in probes if probe["step"] == step]) == 64
+        assert (project / f"out/train/checkpoints/step-{step:06d}/adapter_model.safetensors").exists()
+
+
+def test_a_random_model_does_not_pass_and_the_verdict_says_why(project: Path) -> None:
+    verdict = json.loads((project / "out/gate/verdict.json").read_text())
+    assert verdict["passed"] is False
+    failed = {rule["name"]: rule["because"] for rule in verdict["rules"] if not rule["passed"]}
+    assert "replies to 'crisis' are" in failed["safe referral in crisis"]
+
+
+def test_the_headline_fits_a_terminal_and_the_card_tells_the_verdict(project: Path) -> None:
+    headline = json.loads((project / "metrics/headline.json").read_text())
+    assert len(headline) <= 6
+    assert all(value is None or isinstance(value, float) for value in headline.values())
+    assert "## Verdict: NOT passed" in (project / "out/report/card.md").read_text()
+
+
+def test_no_words_of_a_prompt_are_in_the_log(project: Path) -> None:
+    log = (project / "repro.log").read_text()
+    suites = [item for name in ("adversarial", "empathy", "crisis")
+              for item in build.read_lines(project / f"data/suites/{name}.jsonl")]
+    said = [turn["text"] for item in suites for turn in item["context"]]  # type: ignore[attr-defined]
+    assert [text[:12] for text in said if text in log] == []
+
+
+def test_a_second_run_runs_nothing(project: Path) -> None:
+    assert "Running stage" not in build.run(project, "dvc", "repro").stdout
+
+
+def test_the_base_is_not_asked_again_when_only_the_limit_of_selection_changes(project: Path) -> None:
+    params = project / "params.yaml"
+    before = params.read_text()
+    try:
+        params.write_text(before.replace("max_unscored_replies: 0", "max_unscored_replies: 64"))
+        told = build.run(project, "dvc", "repro", "--dry").stdout
+    finally:
+        params.write_text(before)
+    assert "Running stage 'select'" in told
+    assert "Running stage 'train'" not in told
+    assert "Running stage 'respond@base'" not in told
+
+
+def test_a_changed_output_is_refused_by_the_next_stage(project: Path) -> None:
+    replies = project / "out/respond/tuned/replies.jsonl"
+    before = replies.read_bytes()
+    try:
+        replies.chmod(0o644)
+        replies.write_bytes(before + before.splitlines(keepends=True)[0])
+        done = build.run(project, "python", "-m", "attunement.score", check=False)
+    finally:
+        replies.write_bytes(before)
+    assert done.returncode == 1
+    assert "is not as its stage left it" in done.stderr
+    assert "replies.jsonl" in done.stderr
+
+
+def _start_training(project: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "attunement.train"], cwd=project, text=True,
+                            env=build.environment(project), stderr=subprocess.PIPE)
+
+
+def _stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -> int:
+    """Send a signal, wait for the end, close the pipe; the exit status."""
+    process.send_signal(how)
+    status = process.wait(timeout=60)
+    assert process.stderr is not None
+    process.stderr.close()
+    return status
+
+
+def _wait_for_checkpoint(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "checkpoint at step" in line:
+            return
+    raise AssertionError("training ended before its first checkpoint")
+
+
+def _adapters(project: Path) -> dict[str, str]:
+    folder = project / "out/train"
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_goes_on_to_the_same_bytes(project: Path, how: signal.Signals) -> None:
+    uninterrupted = _adapters(project)
+    process = _start_training(project)
+    _wait_for_checkpoint(process)
+    assert _stop(process, how) in (-signal.SIGKILL, 143), "a stopped training must not look finished"
+    resumed = build.run(project, "python", "-m", "attunement.train")
+    assert "going on from the last checkpoint" in resumed.stderr
+    assert _adapters(project) == uninterrupted
+
+
+def test_a_second_trainer_of_the_same_run_is_refused(project: Path) -> None:
+    process = _start_training(project)
+    try:
+        assert process.stderr is not None
+        process.stderr.readline()  # it holds the lock by now
+        process.send_signal(signal.SIGSTOP)
+        second = build.run(project, "python", "-m", "attunement.train", check=False)
+    finally:
+        _stop(process)
+    assert second.returncode == 1
+    assert "another process is training exactly this" in second.stderr
+
+
+def test_a_killed_dvc_takes_its_trainer_with_it(project: Path) -> None:
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 1", "seed: 2"))
+    dvc = subprocess.Popen(["dvc", "repro", "train"], cwd=project, env=build.environment(project),
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert dvc.stderr is not None
+        next(line for line in dvc.stderr if line.startswith("train:"))
+        trainers = _trainers(project)
+        assert len(trainers) == 1
+    finally:
+        _stop(dvc)
+        (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 2", "seed: 1"))
+    deadline = time.monotonic() + 60
+    while _trainers(project) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _trainers(project) == []
+
+
+def _trainers(project: Path) -> list[int]:
+    """Processes that train in this project."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"attunement.train" in command and os.path.samefile(folder / "cwd", project):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has ended in the meantime
+    return found
