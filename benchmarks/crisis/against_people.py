@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from scipy.stats import beta, rankdata
 
-from attunement.crisis import Severity, risk_in, risk_of
+from attunement.phrases import Severity
 from attunement.records import Turn
+from attunement.risk import risk_in, risk_of
 from attunement.scorers.base import Item
 from attunement.scorers.rubric import Rubric
 
