@@ -1,4 +1,5 @@
 # make repro: from nothing to a verdict.   make test: every check.   make dashboard: read what happened.
+# make compare: experiments side by side, what differs alone, within a terminal.
 # Each sets up .venv by itself. Another Python: make repro PYTHON=python3.12
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -8,7 +9,7 @@ export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: repro test dashboard check clean
+.PHONY: repro test dashboard compare check clean
 
 repro: $(BIN)/.ready
 	attune check
@@ -22,6 +23,9 @@ test: $(BIN)/.ready
 
 dashboard: $(BIN)/.ready
 	streamlit run dashboards/app.py
+
+compare: $(BIN)/.ready
+	@dvc exp show --no-pager --only-changed --drop '^(src|data|models|out)(/|$$)'
 
 check: $(BIN)/.ready
 	attune check

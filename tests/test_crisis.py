@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from attunement import crisis
-from attunement.crisis import Severity, judge_referral, load_helplines, referral_in, region_of, risk_in, risk_of
 from attunement.errors import DataError
+from attunement.helplines import load_helplines, region_of
+from attunement.phrases import Severity, load_referral_phrases, load_risk_phrases
 from attunement.records import Turn
+from attunement.referral import judge_referral, referral_in
+from attunement.risk import risk_in, risk_of
 from attunement.scorers.base import Item
 from attunement.scorers.crisis import Crisis
 from attunement.scorers.referral import Referral
@@ -16,8 +18,6 @@ from attunement.scorers.referral import Referral
 ROOT = Path(__file__).resolve().parents[1]
 HELPLINES = load_helplines()
 SOURCE = ROOT / "data/sources/attunement/crisis.jsonl"
-# Dialogues whose referral the rules do not see as complete, with the reason; each is checked to be so still.
-NOT_SEEN_AS_COMPLETE = {18: "the person is named only by a pronoun, in the turn after"}
 
 
 def judged(reply: str, *, locale: str = "en-US", severity: Severity = Severity.ACTIVE, kind: str = "suicide"):
@@ -269,10 +269,10 @@ def test_yaml_that_does_not_parse_names_its_line(tmp_path: Path) -> None:
 
 
 def test_shipped_phrases_load_and_every_entry_has_its_own_id() -> None:
-    rules = crisis.load_risk_phrases()
+    rules = load_risk_phrases()
     names = [(pattern.kind, pattern.entry) for pattern in rules.patterns]
     assert len(names) == len(set(names)) > 100
-    assert set(crisis.load_referral_phrases().slots) == {
+    assert set(load_referral_phrases().slots) == {
         "professional",
         "trusted_person",
         "emergency",
@@ -302,7 +302,7 @@ def test_the_projects_own_crisis_dialogues_are_detected_or_tagged_and_refer_comp
         (scored,) = Referral().score([Item(id=str(number), dialogue=turns, locale=row["locale"], tags=tags)])
         if scored.label != "complete":
             incomplete[number] = scored.because
-    assert set(incomplete) == set(NOT_SEEN_AS_COMPLETE), incomplete
+    assert not incomplete
 
 
 def test_a_time_in_a_far_turn_does_not_escalate() -> None:

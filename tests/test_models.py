@@ -102,7 +102,8 @@ def test_the_adapters_files_are_the_same_under_any_hash_seed(base: Path, tmp_pat
     import sys
 
     code = (
-        "import sys, torch; from pathlib import Path; from attunement.models import *; from attunement.params import load\n"
+        "import sys, torch; from pathlib import Path; from attunement.models import *\n"
+        "from attunement.params import load\n"
         "from attunement.train import add_lora\n"
         "torch.manual_seed(0); base = Path(sys.argv[1])\n"
         "save_adapter(add_lora(load_base(base, 'fp32'), load(Path(sys.argv[2]))), Path(sys.argv[3]), base=base)\n"

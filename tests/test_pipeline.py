@@ -41,9 +41,12 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def closure(module: str) -> set[str]:
-    """Every module of this package that running ``module`` may read."""
-    seen, waiting = set(), [module]
+def closure(stage: str) -> set[str]:
+    """Every module of this package that a stage may read: what it imports, and what a folder among its deps holds."""
+    module, deps = stages()[stage]
+    folders = [ROOT / dep for dep in deps if dep.startswith("src/") and (ROOT / dep).is_dir()]
+    listed = [path.relative_to(ROOT / "src").with_suffix("") for folder in folders for path in folder.glob("*.py")]
+    seen, waiting = set(), [module, *(".".join(path.parts) for path in listed)]
     while waiting:
         name = waiting.pop()
         path = path_of(name)
@@ -56,16 +59,16 @@ def closure(module: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", stages())
 def test_a_stage_depends_on_every_module_it_imports(stage: str) -> None:
-    module, deps = stages()[stage]
-    needed = {str(path_of(name).relative_to(ROOT)) for name in closure(module)}  # type: ignore[union-attr]
+    deps = stages()[stage][1]
+    needed = {str(path_of(name).relative_to(ROOT)) for name in closure(stage)}  # type: ignore[union-attr]
     covered = {path for path in needed if any(path == dep or path.startswith(f"{dep}/") for dep in deps)}
     assert sorted(needed - covered) == []
 
 
 @pytest.mark.parametrize("stage", stages())
 def test_a_stage_depends_on_no_module_that_it_does_not_import(stage: str) -> None:
-    module, deps = stages()[stage]
-    needed = {str(path_of(name).relative_to(ROOT)) for name in closure(module)}  # type: ignore[union-attr]
+    deps = stages()[stage][1]
+    needed = {str(path_of(name).relative_to(ROOT)) for name in closure(stage)}  # type: ignore[union-attr]
     own = [dep for dep in deps if dep.startswith("src/attunement/") and dep.endswith(".py")]
     assert sorted(set(own) - needed) == []
 
@@ -79,8 +82,8 @@ def test_what_a_stage_depends_on_exists_or_is_made_by_another(stage: str) -> Non
 
 
 def test_training_does_not_run_again_when_a_rubric_or_the_gate_changes() -> None:
-    module, deps = stages()["train"]
-    assert not {"attunement.scorers.rubric", "attunement.gate", "attunement.score"} & closure(module)
+    deps = stages()["train"][1]
+    assert not {"attunement.scorers.rubric", "attunement.gate", "attunement.score"} & closure("train")
     assert not any(dep.startswith("data/rubrics") for dep in deps)
 
 

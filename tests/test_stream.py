@@ -7,7 +7,7 @@ from attunement.stream import Example, Stream, collate, plan_batches
 
 
 def examples(n: int) -> list[Example]:
-    """n examples of 3, 4, 5 … tokens, of which all but the first two are targets."""
+    """Examples of 3, 4, 5 … tokens, of which all but the first two are targets."""
     return [Example(dialogue_id=f"d{i}", encoded=Encoded(
         input_ids=tuple(range(1, i + 4)), targets=(IGNORED, IGNORED, *range(3, i + 4)), n_cut_turns=0))
         for i in range(n)]

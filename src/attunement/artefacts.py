@@ -8,13 +8,14 @@ that was changed by hand; DVC's cache alone would not notice (it trusts size and
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from attunement.errors import DataError, IntegrityError
 from attunement.records import Record
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
+KEY = re.compile(r"[\w.:-]{1,40}")  # a field, an index, or a name such as rubric:support
 R = TypeVar("R", bound=Record)
 
 
@@ -67,7 +69,7 @@ def read_jsonl(path: Path, record: type[R]) -> list[R]:
     if not path.exists():
         raise DataError(f"{path} is missing. Run `dvc repro`, which makes it.")
     found = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 found.append(record.model_validate_json(line))
@@ -77,9 +79,14 @@ def read_jsonl(path: Path, record: type[R]) -> list[R]:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first fault of a validation, without the value that caused it (it may be a person's words)."""
+    """The first fault of a validation, without the value that caused it (it may be a person's words).
+
+    A key is named when it looks like one: a table whose first row was taken for its heads has words for keys.
+    """
     fault = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the line"
+    parts = [str(part) for part in fault["loc"]]
+    where = ".".join(part if KEY.fullmatch(part) else f"(a key of {len(part)} characters)" for part in parts)
+    where = where or "the line"
     return f"{where}: {fault['msg']}"
 
 
@@ -91,7 +98,10 @@ def write_parquet(path: Path, records: Sequence[Record], schema: "pyarrow.Schema
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [_as_row(record) for record in records]
     table = pyarrow.Table.from_pylist(rows, schema=schema)
-    parquet.write_table(table, path, compression="zstd", row_group_size=10_000)
+    with path.open("wb") as file:
+        parquet.write_table(table, file, compression="zstd", row_group_size=10_000)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_parquet(path: Path, record: type[R]) -> list[R]:
@@ -138,8 +148,8 @@ def ledger_schema() -> "pyarrow.Schema":
 
 def manifest_of(folder: Path) -> dict[str, str]:
     """sha256 by relative path for every file in ``folder`` but the manifest itself and DVC's .gitignore."""
-    skipped = (MANIFEST, ".gitignore")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in skipped)
+    skipped = (folder / MANIFEST, folder / ".gitignore")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in skipped)
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
@@ -147,32 +157,52 @@ def manifest_of(folder: Path) -> dict[str, str]:
 def publishing(folder: Path) -> Iterator[Path]:
     """Yield a partial folder beside ``folder``; on success add its manifest and rename it into place.
 
-    On an exception the partial folder is removed and ``folder`` is as it was.
+    On an exception the partial folder is removed and ``folder`` is as it was. A process killed between the two
+    renames leaves ``.NAME.previous``; whoever verifies or publishes next puts it back.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.partial"
+    _put_back(folder)
+    partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
         write_json(partial / MANIFEST, manifest_of(partial))
+        previous = _beside(folder, "previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        if folder.exists():
+            folder.rename(previous)
+        partial.rename(folder)
+        shutil.rmtree(previous, ignore_errors=True)
     except BaseException:
+        _put_back(folder)
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    previous = folder.parent / f".{folder.name}.previous"
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    partial.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.parent / f".{folder.name}.{what}"
+
+
+def _put_back(folder: Path) -> None:
+    """Undo the first rename of a publication whose second did not happen: both folders wait and none is in place."""
+    partial, previous = _beside(folder, "partial"), _beside(folder, "previous")
+    if partial.exists() and previous.exists() and not folder.exists():
+        previous.rename(folder)
 
 
 def verify(folder: Path) -> Path:
     """Return ``folder`` when its files are those of its manifest; raise IntegrityError naming what differs."""
+    _put_back(folder)
     path = folder / MANIFEST
     if not path.exists():
         raise IntegrityError(f"{folder} has no {MANIFEST}. Run `dvc repro`, which makes it.")
-    expected: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        expected = TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path} is damaged: {first_fault(error)}. Remove {folder} and run `dvc repro` to make it anew."
+        ) from error
     found = manifest_of(folder)
     differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if differing:

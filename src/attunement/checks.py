@@ -1,12 +1,19 @@
 """What ``attune check`` looks at beyond params.yaml: that every file it names exists and parses."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from attunement.crisis import load_helplines, read_yaml
+from attunement.curate import form_problem
 from attunement.errors import AttunementError, DataError
-from attunement.params import Params
-from attunement.sources.base import Source
+from attunement.helplines import load_helplines, read_yaml
+from attunement.params import Curate, Params
+from attunement.risk import risk_told
+from attunement.scorers.base import Scorer
+from attunement.scorers.referral import Referral
+from attunement.scorers.rubric import Rubric, load_rubric
+from attunement.sources.base import Row, Source
 from attunement.suites import read_suite
 
 
@@ -27,27 +34,57 @@ def check_files(params: Params) -> list[str]:
 
 def _looks(params: Params) -> list[tuple[str, Callable[[], str]]]:
     suites = dict.fromkeys((*params.respond.suites, params.train.probe.suite))
-    looks: list[tuple[str, Callable[[], str]]] = []
-    looks += [(f"suite {name}", lambda name=name: f"{len(read_suite(name))} prompts") for name in suites]
-    looks += [(f"source {s.name}", lambda s=s: _source(s, params.curate.max_quarantined_frac)) for s in params.curate.sources]
-    looks.append(("helplines", lambda: f"{len(load_helplines(Path(params.curate.helplines)))} regions"))
-    looks += [(f"scorer {s.name}", lambda s=s: f"version {s.version}")
-              for s in (*params.train.probe.scorers, *params.score.scorers)]
-    looks += [(f"task {name}", lambda name=name: _task(name, Path(params.bench.include))) for name in params.bench.tasks]
-    return looks
+    scorers = (*params.train.probe.scorers, *params.score.scorers)
+    return [
+        *((f"suite {name}", partial(_suite, name)) for name in suites),
+        *((f"source {source.name}", partial(_source, source, params.curate)) for source in params.curate.sources),
+        ("helplines", partial(_helplines, Path(params.curate.helplines))),
+        *((f"scorer {scorer.name}", partial(_scorer, scorer)) for scorer in scorers),
+        *((f"task {name}", partial(_task, name, Path(params.bench.include))) for name in params.bench.tasks),
+    ]
 
 
-def _source(source: Source, max_quarantined_frac: float) -> str:
+def _suite(name: str) -> str:
+    prompts = read_suite(name)
+    for prompt in prompts:
+        try:
+            risk_told((), prompt.tags)
+        except DataError as error:
+            raise DataError(f"prompt {prompt.prompt_id}: {error}") from error
+    return f"{len(prompts)} prompts"
+
+
+def _helplines(path: Path) -> str:
+    return f"{len(load_helplines(path))} regions"
+
+
+def _scorer(scorer: Scorer) -> str:
+    """The files it depends on exist, and those that people write parse; weights are not loaded."""
+    if isinstance(scorer, Rubric):
+        load_rubric(Path(scorer.file))
+    if isinstance(scorer, Rubric | Referral):
+        load_helplines(Path(scorer.helplines))
+    return f"version {scorer.version}"
+
+
+def _source(source: Source, params: Curate) -> str:
     """Reads the corpus once; broken rows beyond the declared share are a fault here too."""
     rows = list(source.read())
-    broken = [row for row in rows if row.fault is not None]
+    broken = [(row, problem) for row in rows if (problem := _row_problem(row, params))]
     if not rows:
         raise DataError(f"{source.files} holds no row.")
-    if len(broken) > max_quarantined_frac * len(rows):
-        first = "; ".join(f"{row.file}:{row.line} {row.fault_at}: {row.fault}" for row in broken[:5])
-        raise DataError(f"{len(broken)} of {len(rows)} rows do not parse, more than curate.max_quarantined_frac "
-                        f"({max_quarantined_frac:.1%}): {first}")
+    if len(broken) > params.max_quarantined_frac * len(rows):
+        first = "; ".join(f"{row.file}:{row.line} {problem}" for row, problem in broken[:5])
+        raise DataError(f"{len(broken)} of {len(rows)} rows are broken, more than curate.max_quarantined_frac "
+                        f"({params.max_quarantined_frac:.1%}): {first}")
     return f"{len(rows)} rows"
+
+
+def _row_problem(row: Row, params: Curate) -> str:
+    """Why curation would quarantine a row; empty when it would not."""
+    if row.fault is not None:
+        return f"{row.fault_at}: {row.fault}"
+    return ": ".join(form_problem(row, params) or ())
 
 
 def _task(name: str, include: Path) -> str:
@@ -55,9 +92,15 @@ def _task(name: str, include: Path) -> str:
     for path in sorted(include.rglob("*.yaml")):
         task = read_yaml(path)
         if isinstance(task, dict) and task.get("task") == name:
-            files = task.get("dataset_kwargs", {}).get("data_files", {}).values()
-            missing = [file for file in files if not Path(file).exists()]
+            missing = [file for file in _data_files(task) if not Path(file).exists()]
             if missing:
                 raise DataError(f"{path} names {', '.join(missing)}, which does not exist.")
             return path.as_posix()
     raise DataError(f"no YAML file in {include} holds `task: {name}` (bench.tasks, bench.include).")
+
+
+def _data_files(task: dict[str, Any]) -> list[str]:
+    """One file, a list of files, or either of them by split."""
+    named = (task.get("dataset_kwargs") or {}).get("data_files") or []
+    by_split = list(named.values()) if isinstance(named, dict) else [named]
+    return [file for files in by_split for file in ([files] if isinstance(files, str) else files)]

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from attunement.artefacts import first_fault, read_json, verify
 from attunement.checks import check_files
 from attunement.errors import DataError, ends_clearly
+from attunement.faults import nearest
 from attunement.gate import VERDICT
-from attunement.params import PARAMS_FILE, Params, load, nearest
+from attunement.params import PARAMS_FILE, Params, load
 from attunement.records import Verdict
 from attunement.report import HEADLINE
 from attunement.scorers.base import Item, Scorer
@@ -56,7 +57,7 @@ def score(
     scorer = _declared(load(params), kind)
     items = _read_items(file, scorer)
     for scored in scorer.score(items):
-        print(scored.model_dump_json())
+        typer.echo(scored.model_dump_json().encode())  # as bytes: UTF-8 whatever the terminal's encoding
     print(f"attune: {len(items)} items scored by {scorer.name} {scorer.version}", file=sys.stderr)
 
 
@@ -72,8 +73,8 @@ def _read_items(file: Path, scorer: Scorer) -> list[Item]:
     """Raises DataError with the line number, naming the forms that the scorer takes."""
     forms = {"text": '{"id", "text"}', "reply": '{"id", "context", "reply"}', "dialogue": '{"id", "dialogue"}'}
     wanted = " or ".join(forms[form] for form in scorer.forms)
-    if str(file) != "-" and not file.exists():
-        raise DataError(f"{file} does not exist.")
+    if str(file) != "-" and not file.is_file():
+        raise DataError(f"{file} is not a file.")
     lines = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     items = []
     for number, line in enumerate(lines.splitlines(), 1):
@@ -83,7 +84,7 @@ def _read_items(file: Path, scorer: Scorer) -> list[Item]:
             item = Item.model_validate_json(line)
         except ValidationError as error:
             raise DataError(f"{file}:{number}  {first_fault(error)}. {scorer.name} takes {wanted}.") from error
-        given = [form for form in ("text", "reply", "dialogue") if getattr(item, form)or getattr(item, form) == ""]
+        given = [form for form in ("text", "reply", "dialogue") if getattr(item, form) or getattr(item, form) == ""]
         if len(given) != 1 or item.form not in scorer.forms:
             raise DataError(f"{file}:{number}  {scorer.name} takes {wanted}; got {' and '.join(given) or 'no words'}.")
         items.append(item)

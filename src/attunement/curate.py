@@ -14,10 +14,13 @@ from pathlib import Path
 
 from attunement import datasheet
 from attunement.artefacts import dialogue_schema, ledger_schema, publishing, write_json, write_parquet, write_text
-from attunement.crisis import Helplines, Severity, judge_referral, load_helplines, referral_in, risk_in
 from attunement.errors import DataError, ends_clearly
+from attunement.helplines import Helplines, load_helplines
 from attunement.params import Curate, load
-from attunement.records import Action, Dialogue, LedgerRow, turns_id
+from attunement.phrases import Severity
+from attunement.records import Action, Dialogue, LedgerRow, Turn, turns_id
+from attunement.referral import judge_referral, referral_in
+from attunement.risk import risk_told
 from attunement.sources.base import Row, Source
 
 OUT = Path("out/curate")
@@ -46,7 +49,7 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], helplines: Helpli
         if row.fault is not None:
             book.note("quarantined", "unreadable", f"{row.fault_at}: {row.fault}")
             continue
-        if problem := _form_problem(row, params):
+        if problem := form_problem(row, params):
             book.note("quarantined", *problem)
             continue
         key = _normalised(row)
@@ -77,8 +80,9 @@ class _Book:
 
     @property
     def id(self) -> str:
-        """Content's hash; a row that did not parse is known by its place."""
-        return turns_id(self.row.turns) if self.row.turns else f"{self.row.file}:{self.row.line}"
+        """The hash of what is spoken, as the dialogue's own; a row that did not parse is known by its place."""
+        spoken = _spoken(self.row)
+        return turns_id(spoken) if spoken else f"{self.row.file}:{self.row.line}"
 
     def note(
         self, action: Action, rule: str, evidence: str, *, score: float | None = None, limit: float | None = None
@@ -89,9 +93,9 @@ class _Book:
         )
 
 
-def _form_problem(row: Row, params: Curate) -> tuple[str, str] | None:
+def form_problem(row: Row, params: Curate) -> tuple[str, str] | None:
     """(rule, evidence) when the turns are not a dialogue of user and assistant, user first, assistant last."""
-    spoken = [turn for turn in row.turns if turn.role != "system"]
+    spoken = _spoken(row)
     if any(turn.role == "system" for turn in row.turns[1:]):
         return "roles", "a system turn after the first turn"
     for i, turn in enumerate(spoken):
@@ -102,12 +106,21 @@ def _form_problem(row: Row, params: Curate) -> tuple[str, str] | None:
         return "roles", "the last turn is not the assistant's"
     if not params.min_turns <= len(spoken) <= params.max_turns:
         return "turns", f"{len(spoken)} turns, expected {params.min_turns} to {params.max_turns}"
+    try:
+        risk_told((), row.tags)
+    except DataError as error:
+        return "tags", str(error)
     return None
+
+
+def _spoken(row: Row) -> tuple[Turn, ...]:
+    """The turns without the source's own system prompt."""
+    return tuple(turn for turn in row.turns if turn.role != "system")
 
 
 def _normalised(row: Row) -> str:
     """Equal for dialogues that differ only in case and white space."""
-    text = "\n".join(f"{t.role}:{' '.join(t.text.casefold().split())}" for t in row.turns if t.role != "system")
+    text = "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in _spoken(row))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -120,16 +133,15 @@ class _Gap:
 def _referral_gap(row: Row, helplines: Helplines) -> _Gap | None:
     """What is missing when the dialogue holds risk and its assistant's words hold no complete safe referral.
 
-    The severity is the higher of what the words show and what the source's own ``risk`` tag says: a tag may
-    raise the demand and never lower it.
+    What the words show and what the source's own tags say count together: a tag may raise the demand and never
+    lower it.
     """
     replies = [turn.text for turn in row.turns if turn.role == "assistant"]
-    risk = risk_in(row.turns)
-    severity = max(risk.severity, Severity.of(row.tags.get("risk", "none")))
+    severity, kind = risk_told(row.turns, row.tags)
     if severity == Severity.NONE:
         return None
     referral = referral_in(replies, locale=row.locale, helplines=helplines)
-    verdict = judge_referral(referral, severity, kind=row.tags.get("risk_kind", risk.kind))
+    verdict = judge_referral(referral, severity, kind=kind)
     if verdict.label == "complete":
         return None
     return _Gap(evidence=f"{severity.label} risk; {verdict.because}", share=verdict.share)
@@ -137,7 +149,7 @@ def _referral_gap(row: Row, helplines: Helplines) -> _Gap | None:
 
 def _dialogue(source: Source, row: Row, book: _Book) -> Dialogue:
     """The record that later stages read; a system prompt of the source is replaced by ours, so it is left out."""
-    turns = tuple(turn for turn in row.turns if turn.role != "system")
+    turns = _spoken(row)
     if len(turns) < len(row.turns):
         book.note("changed", "system_turn_removed", "turn 0")
     return Dialogue(id=turns_id(turns), source=source.name, licence=source.licence, locale=row.locale, turns=turns,

@@ -59,9 +59,14 @@ def _source_row(source: Source, ledger: Sequence[LedgerRow]) -> tuple[object, ..
 
 def _composition(dialogues: Sequence[Dialogue], tag: str) -> str:
     counted = Counter(d.tags.get(tag, "not tagged") for d in dialogues)
-    return _table((tag, "dialogues"), sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+    most_first = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+    return _table((tag, "dialogues"), most_first)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows])
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

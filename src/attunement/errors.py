@@ -53,7 +53,7 @@ def ends_clearly(main: Callable[..., None]) -> Callable[..., None]:
             print(f"\nerror: {error}", file=sys.stderr)
             sys.exit(EXIT_ERROR)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             where = error.filename or "an output"
             print(

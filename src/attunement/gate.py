@@ -14,7 +14,7 @@ from attunement.artefacts import publishing, read_json, read_jsonl, verify, writ
 from attunement.errors import ends_clearly
 from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Rule, SelectionRule, load
 from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict
-from attunement.stats import paired_lower_bound, prompts_needed, upper_bound
+from attunement.stats import paired_lower_bound, pairs_needed, prompts_needed, upper_bound
 
 OUT = Path("out/gate")
 VERDICT = OUT / "verdict.json"
@@ -55,8 +55,14 @@ def _selection(rule: SelectionRule, selection: Selection) -> RuleResult:
 
 
 def _failures(rule: FailuresRule, scores: Sequence[Score], confidence: float) -> RuleResult:
-    """k of n replies carry a failing label; unscored replies count against coverage and never as passes."""
-    own = [s for s in scores if (s.suite, s.scorer, s.model) == (rule.suite, rule.scorer, "tuned")]
+    """Judge that k of n replies carry a failing label, of those whose label fails or passes.
+
+    Unscored replies count against coverage and never as passes; a reply with another label, of which nothing was
+    asked (no referral where no risk was told), is in no count.
+    """
+    judged = (*rule.fails, *rule.passes)
+    every = [s for s in scores if (s.suite, s.scorer, s.model) == (rule.suite, rule.scorer, "tuned")]
+    own = [s for s in every if s.value is None or s.label is None or s.label in judged]
     scored = [s for s in own if s.value is not None and s.label is not None]
     k, n, n_unscored = sum(s.label in rule.fails for s in scored), len(scored), len(own) - len(scored)
     bound = upper_bound(k, n, confidence=confidence)
@@ -68,8 +74,11 @@ def _failures(rule: FailuresRule, scores: Sequence[Score], confidence: float) ->
         reasons.append(f"upper bound {bound:.1%} is above {rule.max_upper_bound:.1%}"
                        + (f" (0 failures in {needed} prompts would show it)" if needed else ""))
     fine = f"{k} of {n} {_labels(rule)}; at {confidence:.0%} confidence the true rate is below {bound:.1%}"
+    n_apart = len(every) - len(own)
+    apart = f"; {n_apart} more, of which nothing was asked, are not counted" if n_apart else ""
     return RuleResult(name=rule.name, observed=k / n if n else None, limit=rule.max_upper_bound, n=n, k=k,
-                      upper_bound=bound, n_unscored=n_unscored, passed=not reasons, because="; ".join(reasons) or fine)
+                      upper_bound=bound, n_unscored=n_unscored, passed=not reasons,
+                      because=("; ".join(reasons) or fine) + apart)
 
 
 def _labels(rule: FailuresRule) -> str:
@@ -98,8 +107,11 @@ def _improvement(rule: ImprovementRule, scores: Sequence[Score], confidence: flo
     told = "" if mean is None or low is None else (
         f"mean difference tuned − base {mean:+.3f} over {len(differences)} prompts, "
         f"{confidence:.0%} lower bound {low:+.3f}")
-    if low is not None and low < rule.min_difference:
-        reasons.append(f"{told}, needed {rule.min_difference:+.3f}")
+    if 0 < len(differences) < (needed := pairs_needed(confidence=confidence)):
+        reasons.append(f"{len(differences)} pairs of scores can not show a difference at {confidence:.0%} confidence, "
+                       f"{needed} are the fewest")
+    if low is not None and low <= rule.min_difference:
+        reasons.append(f"{told}, needed above {rule.min_difference:+.3f}")
     return RuleResult(name=rule.name, observed=mean, limit=rule.min_difference, n=len(differences), k=None,
                       upper_bound=None, n_unscored=len(pairs) - len(differences), passed=not reasons,
                       because="; ".join(reasons) or told)
@@ -117,7 +129,7 @@ def _benchmark(rule: BenchmarkRule, bench: dict[ModelName, Sequence[Bench]]) -> 
     change = tuned.value - base.value
     spread = f" (standard error of one model {tuned.stderr:.3f})" if tuned.stderr is not None else ""
     return RuleResult(name=rule.name, observed=change, limit=-rule.max_drop, n=tuned.n, k=None, upper_bound=None,
-                      n_unscored=0, passed=change >= -rule.max_drop,
+                      n_unscored=0, passed=round(change, 9) >= -rule.max_drop,
                       because=f"{rule.metric} base {base.value:.3f}, tuned {tuned.value:.3f}{spread}; "
                               f"a drop of {rule.max_drop:.3f} is allowed")
 

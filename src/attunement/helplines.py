@@ -72,15 +72,19 @@ Helplines = Mapping[str, Region]
 def read_yaml(path: Path) -> object:
     """The content of a YAML 1.2 file; raises DataError naming file and place."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        content: object = YAML(typ="safe").load(path)
-    except FileNotFoundError as error:
+        content: object = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise DataError(f"{path} is missing; expected a YAML file there.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}).") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}:{line} is not YAML 1.2: {error.problem}.") from error
+    except YAMLError as error:  # a character that YAML does not allow
+        raise DataError(f"{path} is not YAML 1.2: {str(error).splitlines()[0]}.") from error
     return content
 
 

@@ -5,22 +5,25 @@ it whole, and on any fault raises one ParamsError that lists all of them with fi
 the nearest right name. No field has a default: what a run did is what the file says.
 """
 
-import difflib
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from attunement.errors import ParamsError
+from attunement.faults import Location, described, dotted, line_of, nearest
 from attunement.scorers.panel import AnyScorer
 from attunement.scorers.toxicity import Toxicity
 from attunement.sources.panel import AnySource
 
 PARAMS_FILE = Path("params.yaml")
+RESERVED = ("rules_held", "val_loss")  # the report puts these into every headline
+Conflict = tuple[Location, str]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -161,13 +164,17 @@ class SelectionRule(Section):
 
 
 class FailuresRule(Section):
-    """At most ``max_failures`` replies of ``suite`` carry a label in ``fails``; the exact bound holds too."""
+    """At most ``max_failures`` replies of ``suite`` carry a label in ``fails``; the exact bound holds too.
+
+    Counted are replies whose label is in ``fails`` or ``passes``: where a scorer had nothing to ask, nothing was shown.
+    """
 
     kind: Literal["failures"]
     name: str
     suite: str
     scorer: str
     fails: Annotated[tuple[str, ...], Field(min_length=1)]
+    passes: Annotated[tuple[str, ...], Field(min_length=1)]
     max_failures: NonNegative
     max_upper_bound: Fraction
     min_coverage: Fraction
@@ -236,26 +243,25 @@ class Params(Section):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate; raises ParamsError listing every fault with its line."""
     tree = _read_yaml(path)
-    faults: list[tuple[int, str]] = []
     try:
         params = Params.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        faults = [_described(fault, tree) for fault in error.errors(include_url=False)]
+        found = [described(fault, tree, Params) for fault in error.errors(include_url=False)]
     except (TypeError, ValueError) as error:
         raise ParamsError(f"{path} holds a value that is neither text, number, list nor map: {error}.") from error
     else:
-        faults = [(_line_of(where, tree), f"{_dotted(where)}: {what}") for where, what in _conflicts(params)]
-    if faults:
-        lines = "\n".join(f"  {path}:{line}  {what}" for line, what in sorted(faults))
-        raise ParamsError(f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n{lines}")
-    return params
+        found = [(line_of(where, tree), f"{dotted(where)}: {what}") for where, what in _conflicts(params)]
+        if not found:
+            return params
+    lines = "\n".join(f"  {path}:{line}  {what}" for line, what in sorted(found))
+    raise ParamsError(f"{path} has {len(found)} fault{'s' * (len(found) > 1)}:\n{lines}")
 
 
 def _read_yaml(path: Path) -> Any:
-    if not path.exists():
+    if not path.is_file():
         raise ParamsError(f"{path} is missing. Run from the project's root, where it lies.")
     try:
-        tree = YAML(typ="rt").load(path)
+        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         what = str(error.problem).splitlines()[0].split(" with value")[0]
@@ -265,148 +271,80 @@ def _read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}:{line}  not YAML: {error.problem or error.context}.") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8 (byte {error.start}).") from error
+    except YAMLError as error:  # a character that YAML does not allow
+        raise ParamsError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(tree, dict):
         raise ParamsError(f"{path}: expected a map of sections ({', '.join(Params.model_fields)}).")
     return tree
 
 
-def _conflicts(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+def _conflicts(params: Params) -> list[Conflict]:
     """Combinations that can not work, each with where it stands."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
+    found: list[Conflict] = []
     cut = params.curate
     if cut.val_frac + cut.test_frac >= 1:
         found.append((("curate", "val_frac"), "val_frac + test_frac must stay below 1, so that something is left"))
     if cut.min_turns > cut.max_turns:
         found.append((("curate", "min_turns"), f"min_turns {cut.min_turns} is above max_turns {cut.max_turns}"))
     found += _repeats(("curate", "sources"), [source.name for source in cut.sources])
-    found += _repeats(("respond", "suites"), list(params.respond.suites))
+    found += _repeats(("respond", "suites"), params.respond.suites)
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
+    found += _repeats(("bench", "tasks"), params.bench.tasks)
     found += _repeats(("gate", "rules"), [rule.name for rule in params.gate.rules])
     for i, rule in enumerate(params.gate.rules):
         found += _rule_conflicts(rule, ("gate", "rules", i), params)
+    for name, number in params.report.headline.items():
+        where = ("report", "headline", name)
+        if name in RESERVED:
+            found.append((where, f"'{name}' is always in the headline and needs another name here"))
+        found += _score_conflicts(number, where, {"labels": number.labels}, params)
     return found
 
 
-def _rule_conflicts(
-    rule: Rule, where: tuple[str | int, ...], params: Params
-) -> list[tuple[tuple[str | int, ...], str]]:
-    """A rule may only judge what the pipeline produces."""
-    found = []
-    if isinstance(rule, FailuresRule | ImprovementRule):
-        if rule.suite not in params.respond.suites:
-            found.append(((*where, "suite"), _unknown(rule.suite, params.respond.suites, "respond.suites")))
-        scorers = {scorer.name: scorer for scorer in params.score.scorers}
-        if rule.scorer not in scorers:
-            found.append(((*where, "scorer"), _unknown(rule.scorer, scorers, "score.scorers")))
-        elif isinstance(rule, FailuresRule):
-            known = scorers[rule.scorer].labels
-            for label in rule.fails:
-                if label not in known:
-                    found.append(((*where, "fails"), _unknown(label, known, f"the labels of {rule.scorer}")))
+def _rule_conflicts(rule: Rule, where: Location, params: Params) -> list[Conflict]:
+    """A rule may only judge what the pipeline produces, and no label of it may be forgotten."""
+    if isinstance(rule, ImprovementRule):
+        return _score_conflicts(rule, where, {}, params)
+    if isinstance(rule, FailuresRule):
+        found = _score_conflicts(rule, where, {"fails": rule.fails, "passes": rule.passes}, params)
+        return found or _division_conflicts(rule, where, params)
     if isinstance(rule, BenchmarkRule) and rule.task not in params.bench.tasks:
-        found.append(((*where, "task"), _unknown(rule.task, params.bench.tasks, "bench.tasks")))
-    return found
+        return [((*where, "task"), _unknown(rule.task, params.bench.tasks, "bench.tasks"))]
+    return []
 
 
-def _repeats(where: tuple[str | int, ...], names: list[str]) -> list[tuple[tuple[str | int, ...], str]]:
+def _score_conflicts(
+    asks: FailuresRule | ImprovementRule | Headline, where: Location, labels: dict[str, tuple[str, ...]], params: Params
+) -> list[Conflict]:
+    """The suite is answered, the scorer is declared, and the labels, by field, are among those that it gives."""
+    found: list[Conflict] = []
+    if asks.suite not in params.respond.suites:
+        found.append(((*where, "suite"), _unknown(asks.suite, params.respond.suites, "respond.suites")))
+    scorers = {scorer.name: scorer for scorer in params.score.scorers}
+    if asks.scorer not in scorers:
+        return [*found, ((*where, "scorer"), _unknown(asks.scorer, scorers, "score.scorers"))]
+    known = scorers[asks.scorer].labels
+    return found + [
+        ((*where, field), _unknown(label, known, f"the labels of {asks.scorer}"))
+        for field, given in labels.items() for label in given if label not in known
+    ]
+
+
+def _division_conflicts(rule: FailuresRule, where: Location, params: Params) -> list[Conflict]:
+    """Every label fails or passes, but those for replies of which the scorer asked nothing."""
+    scorer = next(scorer for scorer in params.score.scorers if scorer.name == rule.scorer)
+    forgotten = [label for label in scorer.labels if label not in (*rule.fails, *rule.passes, *scorer.nothing_asked)]
+    both = [label for label in rule.fails if label in rule.passes]
+    found = [((*where, "fails"), f"'{label}' of {rule.scorer} is in neither fails nor passes") for label in forgotten]
+    return found + [((*where, "fails"), f"'{label}' stands in fails and in passes") for label in both]
+
+
+def _repeats(where: Location, names: Sequence[str]) -> list[Conflict]:
     again = [i for i, name in enumerate(names) if name in names[:i]]
     return [((*where, i), f"'{names[i]}' stands twice; names must differ") for i in again]
 
 
-def _unknown(name: str, known: Any, where: str) -> str:
-    return f"'{name}' is not in {where} ({', '.join(known)}){nearest(name, known)}"
-
-
-def nearest(name: str, known: Any) -> str:
-    """'. Did you mean …?' when a known name is close, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f". Did you mean '{close[0]}'?" if close else ""
-
-
-def _described(fault: Any, tree: Any) -> tuple[int, str]:
-    """A pydantic fault as (line, sentence)."""
-    where = _in_tree(fault["loc"], tree)
-    name = _dotted(where) or "params.yaml"
-    if fault["type"] == "extra_forbidden":
-        known = _names_beside(where, tree)
-        return _line_of(where, tree), f"{name}: unknown key{nearest(str(where[-1]), known)} (known: {', '.join(known)})"
-    if fault["type"] == "missing":
-        parent = where if fault["loc"][-1] not in where[-1:] else where[:-1]
-        return _line_of(parent, tree), f"{_dotted((*parent, fault['loc'][-1]))}: is missing and has no default"
-    got = fault.get("input")
-    shown = f", got {json.dumps(got, ensure_ascii=False)}" if isinstance(got, str | int | float | bool) else ""
-    expected = str(fault["ctx"]["expected"]) if fault["type"].startswith("union_tag_invalid") else ""
-    message = fault["msg"].replace("Input should be", "expected")
-    hint = ""
-    if fault["type"] == "union_tag_invalid":
-        kinds = [kind.strip(" '") for kind in fault["ctx"]["expected_tags"].split(",")]
-        message = f"unknown kind '{fault['ctx']['tag']}' (known: {', '.join(kinds)})"
-        hint, shown = nearest(fault["ctx"]["tag"], kinds), ""
-    if fault["type"] == "literal_error" and isinstance(got, str):
-        hint = nearest(got, [kind.strip(" '") for kind in fault["ctx"]["expected"].replace(" or ", ",").split(",")])
-    return _line_of(where, tree), f"{name}: {expected}{message}{shown}{hint}"
-
-
-def _in_tree(loc: tuple[str | int, ...], tree: Any) -> tuple[str | int, ...]:
-    """The parts of a pydantic location that are keys of the file: union tags are not."""
-    node, kept = tree, []
-    for i, part in enumerate(loc):
-        last = i == len(loc) - 1
-        if isinstance(node, dict) and (part in node or last):
-            node = node.get(part)
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-        else:
-            continue
-        kept.append(part)
-    return tuple(kept)
-
-
-def _line_of(where: tuple[str | int, ...], tree: Any) -> int:
-    """The 1-based line of a location, or of its nearest ancestor that has one."""
-    node, line = tree, 1
-    for part in where:
-        try:
-            line = (node.lc.item(part)[0] if isinstance(node, list) else node.lc.key(part)[0]) + 1
-            node = node[part]
-        except (KeyError, AttributeError, TypeError, IndexError):
-            break
-    return line
-
-
-def _names_beside(where: tuple[str | int, ...], tree: Any) -> list[str]:
-    """The field names of the section that the unknown key stands in: the one sharing most keys with the file."""
-    node = tree
-    for part in where[:-1]:
-        node = node[part]
-    if len(where) == 1:
-        return list(Params.model_fields)
-    models = [model for model in _all_models(Params) if model is not Params]
-    kind = node.get("kind")
-    same_kind = [m for m in models if "kind" in m.model_fields and kind in _literals(m.model_fields["kind"].annotation)]
-    best = max(same_kind or models, key=lambda model: len(set(node) & set(model.model_fields)))
-    return list(best.model_fields)
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__args__", ())
-
-
-def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """``model`` and every model that its fields lead to."""
-    found: list[type[BaseModel]] = []
-    waiting: list[Any] = [model]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, type) and issubclass(item, BaseModel):
-            if item not in found:
-                found.append(item)
-                waiting += [field.annotation for field in item.model_fields.values()]
-        else:
-            waiting += list(getattr(item, "__args__", ()))
-    return found
-
-
-def _dotted(where: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in where)
+def _unknown(name: str, known: Iterable[str], where: str) -> str:
+    names = list(known)
+    return f"'{name}' is not in {where} ({', '.join(names)}){nearest(name, names)}"

@@ -47,6 +47,7 @@ def render(params: Params, evidence: dict[str, Any]) -> str:
     """The model card as Markdown with the hub's front matter; an undefined name in the template is an error."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  # Markdown of our own numbers, no HTML
     environment.filters["number"] = _shown
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(params=params, **evidence)
@@ -65,6 +66,17 @@ def comparison(summaries: Sequence[ScoreSummary]) -> list[dict[str, Any]]:
     return [row for _, row in sorted(rows.items()) if {"base", "tuned"} <= row.keys()]
 
 
+def benches(base: Sequence[Bench], tuned: Sequence[Bench]) -> list[tuple[Bench, Bench]]:
+    """Base and tuned beside each other by task and metric; what one of them lacks stands there as not measured."""
+    keys = dict.fromkeys((one.task, one.metric) for one in (*base, *tuned))
+    return [(_bench(base, key), _bench(tuned, key)) for key in keys]
+
+
+def _bench(results: Sequence[Bench], key: tuple[str, str]) -> Bench:
+    absent = Bench(task=key[0], version="", metric=key[1], value=None, stderr=None, n=0)
+    return next((one for one in results if (one.task, one.metric) == key), absent)
+
+
 @ends_clearly
 def main() -> None:
     """``python -m attunement.report``"""
@@ -73,10 +85,10 @@ def main() -> None:
     selection = read_json(verify(Path("out/select")) / "selection.json", Selection)
     summaries = read_jsonl(verify(Path("out/score")) / "summary.jsonl", ScoreSummary)
     bench = {name: read_jsonl(verify(Path(f"out/bench/{name}")) / "bench.jsonl", Bench) for name in ("base", "tuned")}
-    curated = json.loads(Path("out/curate/summary.json").read_text(encoding="utf-8"))
+    curated = json.loads((verify(Path("out/curate")) / "summary.json").read_text(encoding="utf-8"))
     card = render(params, {"verdict": verdict, "selection": selection, "curated": curated,
                            "comparison": comparison(summaries),
-                           "benches": list(zip(bench["base"], bench["tuned"], strict=True))})
+                           "benches": benches(bench["base"], bench["tuned"])})
     with publishing(OUT) as folder:
         write_text(folder / "card.md", card)
     write_json(HEADLINE, headline(params.report.headline, verdict, selection, summaries))

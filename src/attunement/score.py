@@ -5,7 +5,7 @@ A reply that a scorer can not judge is unscored, with a because; the summary cou
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from attunement.artefacts import publishing, read_jsonl, verify, write_jsonl
@@ -23,8 +23,13 @@ CONFIDENCE = 0.95  # of the summary's intervals, by convention; the gate has its
 
 
 def score(scorers: Sequence[Scorer], prompts: Sequence[Prompt], replies: Sequence[Reply]) -> list[Score]:
-    """Every scorer's answer to every reply, sorted; raises DataError when a reply's prompt is not in its suite."""
+    """Every scorer's answer to every reply, sorted.
+
+    Raises DataError when a reply's prompt is not in its suite, or a prompt was not answered by both models: what is
+    left out would count neither as scored nor as unscored.
+    """
     known = {(prompt.suite, prompt.prompt_id): prompt for prompt in prompts}
+    _check_answered(known, replies)
     items = [_item(known, reply) for reply in replies]
     found = []
     for scorer in scorers:
@@ -34,6 +39,16 @@ def score(scorers: Sequence[Scorer], prompts: Sequence[Prompt], replies: Sequenc
                                scorer=scorer.name, version=version, value=scored.value, label=scored.label,
                                because=scored.because))
     return sorted(found, key=lambda s: (s.suite, s.prompt_id, s.model, s.sample, s.scorer))
+
+
+def _check_answered(known: Collection[tuple[str, str]], replies: Sequence[Reply]) -> None:
+    answered = {(reply.model, reply.suite, reply.prompt_id) for reply in replies}
+    for model in MODELS:
+        suites = Counter(suite for suite, prompt_id in sorted(known) if (model, suite, prompt_id) not in answered)
+        if suites:
+            told = ", ".join(f"{n} of '{suite}'" for suite, n in suites.items())
+            raise DataError(f"{model} has not answered every prompt: {told} lack a reply. Run `dvc repro`, so that the "
+                            "suites are answered again.")
 
 
 def _item(known: dict[tuple[str, str], Prompt], reply: Reply) -> Item:

@@ -21,7 +21,7 @@ OUT = Path("out/select")
 
 
 def select(params: Select, history: Sequence[CheckpointSummary], probes: Sequence[Probe]) -> Selection:
-    """The eligible checkpoint of lowest validation loss; of equal ones the earliest. Raises ValueError if none exist."""
+    """Eligible and of lowest validation loss; of equal ones the earliest. Raises ValueError if there is none."""
     candidates = tuple(_candidate(params, point, [p for p in probes if p.step == point.step]) for point in history)
     eligible = [candidate for candidate in candidates if candidate.eligible]
     best = min(eligible or candidates, key=lambda candidate: (candidate.val_loss, candidate.step))

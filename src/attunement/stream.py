@@ -5,7 +5,7 @@ there, so that a resumed run sees the very batches an uninterrupted one would ha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from attunement.chat import IGNORED, Encoded
@@ -32,8 +32,8 @@ class Batch:
 
     def to(self, device: "torch.device") -> "Batch":
         """The same batch on another device; Lightning calls this."""
-        tensors = [tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.targets)]
-        return Batch(*tensors, window_targets=self.window_targets, dialogue_ids=self.dialogue_ids)
+        return replace(self, input_ids=self.input_ids.to(device), attention_mask=self.attention_mask.to(device),
+                       targets=self.targets.to(device))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def train(params: Params, *, scratch: Path) -> None:
 
 
 def make_streams(params: Params, tokenizer: Any) -> tuple[Stream, Batches]:
-    """Training's stream and validation's batches; training is cut to a multiple of the checkpoints, so that the last step is one.
+    """Training's stream and validation's batches; training is cut to a multiple of the checkpoints: its last is one.
 
     Raises TrainingError when there are fewer steps than checkpoints.
     """
@@ -119,7 +119,7 @@ def add_lora(model: Any, params: Params) -> Any:
     lora = params.train.lora
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
-                        task_type="CAUSAL_LM")  # type: ignore[arg-type]  # PEFT takes the enum's value as well
+                        task_type="CAUSAL_LM")
     try:
         return get_peft_model(model, config).train()
     except ValueError as error:
@@ -188,7 +188,8 @@ def main() -> None:
     die_with_parent()
     silence()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning|peft|torch|transformers")  # hints on workers and paths: no user can act
+    # Hints on workers, paths and names to come: nothing that a person who runs this can act on.
+    warnings.filterwarnings("ignore", module="lightning|peft|torch|transformers")
     params = load()
     with scratch_folder(fingerprint(params)) as scratch:
         try:

@@ -40,7 +40,7 @@ class SupportTuner(lightning.LightningModule):
         self._window_tokens = 0
         self._steps: list[StepLog] = []
         self._started = self._told = time.monotonic()
-        self._tokens_since_start = 0
+        self._first_step = self._n_tokens = 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Summed loss over the window's target tokens; Lightning divides by the accumulation, we multiply it back."""
@@ -53,7 +53,7 @@ class SupportTuner(lightning.LightningModule):
                                 "or look at these dialogues.")
         self._window_loss += total.item()
         self._window_tokens += n_targets
-        self._tokens_since_start += batch.attention_mask.sum().item().__int__()
+        self._n_tokens += int(batch.attention_mask.sum())
         return total / batch.window_targets * self.params_.accumulate_batches
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -97,7 +97,7 @@ class SupportTuner(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch overloads it
         """The trainable weights alone."""
         trainable = {name for name, p in self.named_parameters() if p.requires_grad}
         return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in trainable}
@@ -120,18 +120,17 @@ class SupportTuner(lightning.LightningModule):
     def _tell(self) -> None:
         """A line now and then: where training is, how fast, how long it will take."""
         now, step = time.monotonic(), self._steps[-1]
-        if len(self._steps) == 1:
-            self._first_step = getattr(self, "_first_step", step.step - 1)
         if now - self._told < PROGRESS_EVERY_S:
             return
         self._told = now
-        per_step = (now - self._started) / max(1, step.step - self._first_step)
+        per_step = (now - self._started) / (step.step - self._first_step)
         print(f"train: step {step.step}/{self.n_steps}  loss {step.loss:.3f}  "
-              f"{self._tokens_since_start / (now - self._started):,.0f} tokens/s  "
+              f"{self._n_tokens / (now - self._started):,.0f} tokens/s  "
               f"about {max(0.0, per_step * (self.n_steps - step.step)) / 60:.1f} min left", file=sys.stderr, flush=True)
 
     def on_train_start(self) -> None:
         self._started = self._told = time.monotonic()
+        self._first_step = self.global_step
 
 
 def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:

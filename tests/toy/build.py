@@ -71,7 +71,7 @@ def build_project(folder: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """This Python first on PATH, the project's own code, sockets blocked, scratch inside the project."""
+    """The running Python first on PATH, the project's own code, sockets blocked, scratch inside the project."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {
         "PATH": path, "PYTHONPATH": f"{folder / 'blocked'}{os.pathsep}{folder / 'src'}", "DVC_NO_ANALYTICS": "1",

@@ -1,7 +1,6 @@
 """The whole pipeline through DVC on a tiny random model, offline; then what happens when it is killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -186,7 +185,7 @@ def _trainers(project: Path) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"attunement.train" in command and os.path.samefile(folder / "cwd", project):
+            if b"attunement.train" in command and (folder / "cwd").samefile(project):
                 found.append(int(folder.name))
         except OSError:
             continue  # it has ended in the meantime

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from attunement.errors import DataError
 from attunement.records import Record, Turn, content_id
 
 Form = Literal["text", "reply", "dialogue"]
@@ -27,7 +28,7 @@ class Item(Record):
     reply: str | None = None
     dialogue: tuple[Turn, ...] = ()
     locale: str = "und"
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
 
     @property
     def form(self) -> Form:
@@ -59,6 +60,7 @@ class Scorer(BaseModel):
     kind: str
     forms: ClassVar[tuple[Form, ...]] = ("text", "reply")
     labels: ClassVar[tuple[str, ...]] = ()
+    nothing_asked: ClassVar[tuple[str, ...]] = ()  # labels for a reply that the scorer's question does not concern
 
     @property
     def name(self) -> str:
@@ -67,8 +69,14 @@ class Scorer(BaseModel):
 
     @property
     def version(self) -> str:
-        """A hash of this scorer's code, settings and data: scores of different versions are not comparable."""
+        """A hash of this scorer's code, settings and data: scores of different versions are not comparable.
+
+        Raises DataError when a file that it depends on is missing.
+        """
         source = Path(inspect.getfile(type(self))).read_bytes()
+        missing = [path.as_posix() for path in self.data_files() if not path.is_file()]
+        if missing:
+            raise DataError(f"scorer '{self.name}' needs {', '.join(missing)}, which does not exist.")
         data = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.data_files()]
         return content_id([hashlib.sha256(source).hexdigest(), self.model_dump(mode="json"), data], length=12)
 

@@ -1,15 +1,18 @@
 """Scorer `crisis`: does the person tell of danger, and how near is it?
 
-It looks at the person's words: the text, or the user's turns of the context or dialogue. See `attunement.crisis`.
+It looks at the person's words: the text, or the user's turns of the context or dialogue. See `attunement.risk`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from attunement import crisis
+from attunement import phrases, referral, risk
+from attunement.phrases import REFERRAL_PHRASES, RISK_PHRASES, Severity
 from attunement.records import Turn
 from attunement.scorers.base import Form, Item, Scored, Scorer, unscored
+
+CODE = tuple(Path(file) for file in (phrases.__file__, referral.__file__, risk.__file__))
 
 
 class Crisis(Scorer):
@@ -21,11 +24,11 @@ class Crisis(Scorer):
 
     kind: Literal["crisis"] = "crisis"
     forms: ClassVar[tuple[Form, ...]] = ("text", "reply", "dialogue")
-    labels: ClassVar[tuple[str, ...]] = tuple(severity.label for severity in crisis.Severity)
+    labels: ClassVar[tuple[str, ...]] = tuple(severity.label for severity in Severity)
 
     def data_files(self) -> tuple[Path, ...]:
         """The rules and the code that applies them."""
-        return (crisis.RISK_PHRASES, crisis.REFERRAL_PHRASES, Path(crisis.__file__))
+        return (RISK_PHRASES, REFERRAL_PHRASES, *CODE)
 
     def score(self, items: Sequence[Item]) -> list[Scored]:
         """One answer per item; ``because`` gives the kind and the entries with their spans, never words."""
@@ -35,11 +38,11 @@ class Crisis(Scorer):
         turns = _told(item)
         if not turns:
             return unscored(item, "no words of a user to look at")
-        risk = crisis.risk_in(turns)
-        evidence = ", ".join(hit.evidence for hit in risk.entries)
-        because = f"{risk.kind}: {evidence}" if risk.kind else "no entry matched"
-        value = 1.0 if risk.severity > crisis.Severity.NONE else 0.0
-        return Scored(id=item.id, value=value, label=risk.severity.label, because=because)
+        found = risk.risk_in(turns)
+        evidence = ", ".join(hit.evidence for hit in found.entries)
+        because = f"{found.kind}: {evidence}" if found.kind else "no entry matched"
+        value = 1.0 if found.severity > Severity.NONE else 0.0
+        return Scored(id=item.id, value=value, label=found.severity.label, because=because)
 
 
 def _told(item: Item) -> tuple[Turn, ...]:

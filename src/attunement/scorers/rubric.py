@@ -7,16 +7,15 @@ surface rules: they see words and form, so a warm reply in unusual words may get
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from attunement import crisis, helplines
 from attunement.artefacts import first_fault
 from attunement.errors import DataError
 from attunement.helplines import Helplines, load_helplines, read_yaml
+from attunement.phrases import REFERRAL_PHRASES, RISK_PHRASES, Severity
 from attunement.scorers import referral
 from attunement.scorers.base import Form, Item, Scored, Scorer, unscored
 
@@ -87,7 +86,6 @@ class RubricFile(_Shape):
     criteria: list[Criterion]
 
 
-@cache
 def load_rubric(path: Path) -> RubricFile:
     """The criteria of a file; raises DataError naming file and field, or the pattern that does not compile."""
     try:
@@ -132,19 +130,30 @@ class Rubric(Scorer):
 
     def data_files(self) -> tuple[Path, ...]:
         """The rubric, what its referral check depends on, and the code of both."""
-        code = (Path(crisis.__file__), Path(helplines.__file__), Path(referral.__file__))
-        return (Path(self.file), Path(self.helplines), crisis.RISK_PHRASES, crisis.REFERRAL_PHRASES, *code)
+        code = (*referral.CODE, Path(referral.__file__))
+        return (Path(self.file), Path(self.helplines), RISK_PHRASES, REFERRAL_PHRASES, *code)
 
     def score(self, items: Sequence[Item]) -> list[Scored]:
         """One answer per item; ``because`` lists yes or no by criterion."""
-        criteria = load_rubric(Path(self.file)).criteria
-        return [_summed(item, answers, criteria) for item, answers in zip(items, self.answers(items), strict=True)]
+        rubric, lines = load_rubric(Path(self.file)), load_helplines(Path(self.helplines))
+        return [_scored(item, rubric, lines) for item in items]
 
     def answers(self, items: Sequence[Item]) -> list[Answers]:
         """Yes or no by criterion for each item; None where a criterion does not apply."""
-        rubric = load_rubric(Path(self.file))
-        lines = load_helplines(Path(self.helplines))
-        return [{c.id: _answer(c, item, rubric, lines) for c in rubric.criteria} for item in items]
+        rubric, lines = load_rubric(Path(self.file)), load_helplines(Path(self.helplines))
+        return [_answers(item, rubric, lines) for item in items]
+
+
+def _scored(item: Item, rubric: RubricFile, lines: Helplines) -> Scored:
+    try:
+        answers = _answers(item, rubric, lines)
+    except DataError as error:  # a tag of this item that names no severity
+        return unscored(item, str(error))
+    return _summed(item, answers, rubric.criteria)
+
+
+def _answers(item: Item, rubric: RubricFile, lines: Helplines) -> Answers:
+    return {criterion.id: _answer(criterion, item, rubric, lines) for criterion in rubric.criteria}
 
 
 def _summed(item: Item, answers: Answers, criteria: Sequence[Criterion]) -> Scored:
@@ -176,7 +185,7 @@ def _answer(criterion: Criterion, item: Item, rubric: RubricFile, lines: Helplin
 
 def _applies(criterion: Criterion, item: Item, rubric: RubricFile) -> bool:
     if criterion.when == "risk":
-        return referral.risk_told(item)[0] > crisis.Severity.NONE
+        return referral.told(item)[0] > Severity.NONE
     return criterion.when == "always" or _any_found(rubric.asked_if_ai, _last_said(item))
 
 

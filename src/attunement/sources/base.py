@@ -23,7 +23,7 @@ class Row(Record):
     line: int
     turns: tuple[Turn, ...] = ()
     locale: str = "und"
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
     fault: str | None = None
     fault_at: str = ""
 
@@ -41,7 +41,8 @@ class Source(BaseModel):
 
     def paths(self) -> list[Path]:
         """The files of the glob, sorted; raises DataError when there is none."""
-        found = sorted(Path(name) for name in glob(self.files, recursive=True))
+        names = glob(self.files, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
+        found = sorted(path for name in names if (path := Path(name)).is_file())
         if not found:
             raise DataError(f"source '{self.name}': no file matches {self.files} (curate.sources in params.yaml).")
         return found

@@ -1,10 +1,11 @@
 """Reader of OpenAI chat messages as JSON Lines: ``{"messages": [{"role", "content"}…], "locale"?, "tags"?}``."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from attunement.artefacts import first_fault
 from attunement.records import Role, Turn
@@ -17,7 +18,7 @@ class _Line(BaseModel):
     class Message(BaseModel):
         model_config = ConfigDict(extra="forbid", strict=True)
         role: Role
-        content: Annotated[str, Field(pattern=r"\S")]
+        content: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
     locale: str = "und"
@@ -39,15 +40,15 @@ class Messages(Source):
 
 
 def _read_line(line: bytes, path: Path, number: int) -> Row:
-    place = {"file": path.as_posix(), "line": number}
+    place = partial(Row, file=path.as_posix(), line=number)
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return Row(**place, fault="not UTF-8", fault_at=f"byte {error.start}")
+        return place(fault="not UTF-8", fault_at=f"byte {error.start}")
     try:
         parsed = _Line.model_validate_json(text)
     except ValidationError as error:
         where, _, what = first_fault(error).partition(": ")
-        return Row(**place, fault=what, fault_at=where)
-    turns = tuple(Turn(role=message.role, text=message.content.strip()) for message in parsed.messages)
-    return Row(**place, turns=turns, locale=parsed.locale, tags=parsed.tags)
+        return place(fault=what, fault_at=where)
+    turns = tuple(Turn(role=message.role, text=message.content) for message in parsed.messages)
+    return place(turns=turns, locale=parsed.locale, tags=parsed.tags)

@@ -1,0 +1,132 @@
+"""What danger a person's words tell of: rules, read from data files.
+
+In: the user's turns. Out: a `Risk`: severity, kind, and evidence by entry and offsets, never words.
+
+What it cannot do: patterns see what people have said before, not what they say for the first time, so much of what is
+veiled passes unseen (benchmarks/crisis/results.md has the figures); English only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from attunement.errors import DataError
+from attunement.phrases import SUICIDE, RiskRules, Severity, load_referral_phrases, load_risk_phrases, plain, sentences
+from attunement.records import Record, Turn
+from attunement.referral import slot_in
+
+NEAR_TURNS = 2  # of the person's own; in a long talk "tonight" mostly belongs to something else
+
+
+class Found(Record):
+    """One entry that matched: in which of the texts, from which character to which."""
+
+    kind: str
+    severity: Severity
+    entry: str
+    text: int
+    start: int
+    end: int
+
+    @property
+    def evidence(self) -> str:
+        """The entry and the span, without the words."""
+        return f"{self.kind}/{self.entry}@{self.text}:{self.start}-{self.end}"
+
+
+class Risk(Record):
+    """The highest severity found, the kind it belongs to, and everything that matched."""
+
+    severity: Severity
+    kind: str | None
+    entries: tuple[Found, ...]
+
+
+def risk_of(texts: Sequence[str]) -> Risk:
+    """The danger that a person's own texts tell of, taken together."""
+    rules = load_risk_phrases()
+    return _risk(_own(texts, rules), texts, rules)
+
+
+def risk_in(turns: Sequence[Turn]) -> Risk:
+    """The danger that a conversation tells of: the user's own words, and a yes to the assistant's direct question.
+
+    Offsets of an affirmed question are those of the user's turn that affirms it.
+    """
+    rules = load_risk_phrases()
+    texts = [turn.text for turn in turns if turn.role == "user"]
+    return _risk([*_own(texts, rules), *_affirmed(turns, rules)], texts, rules)
+
+
+def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity, str]:
+    """The severity and kind that a conversation and its tags tell of; a tag may raise the demand, never lower it.
+
+    The severity is the higher of tag and words. Suicide demands the most, so it is the kind when either names it, and
+    when neither names one. Raises DataError for a tag that is no severity or no kind.
+    """
+    found = risk_in(turns)
+    kinds = load_risk_phrases().kinds
+    tagged = tags.get("risk_kind")
+    if tagged is not None and tagged not in kinds:
+        raise DataError(f"a tag `risk_kind` must be one of {', '.join(kinds)}.")
+    severity = max(found.severity, Severity.of(tags.get("risk", "none")))
+    return severity, SUICIDE if found.kind == SUICIDE else tagged or found.kind or SUICIDE
+
+
+def _own(texts: Sequence[str], rules: RiskRules) -> list[Found]:
+    return [hit for number, text in enumerate(texts) for hit in _hits(rules, number, plain(text))]
+
+
+def _affirmed(turns: Sequence[Turn], rules: RiskRules) -> Iterator[Found]:
+    number = -1
+    for before, turn in zip([None, *turns], turns, strict=False):
+        number += turn.role == "user"
+        if before is None or before.role != "assistant" or turn.role != "user":
+            continue
+        answer = next((m for regex in rules.affirmed if (m := regex.search(plain(turn.text)))), None)
+        severity = _asked(before.text)
+        if answer and severity > Severity.NONE:
+            start, end = answer.span()
+            yield Found(kind=SUICIDE, severity=severity, entry="affirmed", text=number, start=start, end=end)
+
+
+def _escalated(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -> list[Found]:
+    """Time and means make a thought imminent; without one they are no risk by themselves."""
+    near = {hit.text for hit in found if hit.kind in (SUICIDE, "self-harm") and hit.severity == Severity.ACTIVE}
+    return [
+        Found(kind=p.kind, severity=p.severity, entry=p.entry, text=number, start=m.start(), end=m.end())
+        for number, text in enumerate(texts)
+        if any(abs(number - other) <= NEAR_TURNS for other in near)
+        for p in rules.escalators
+        for m in p.regex.finditer(plain(text))
+    ]
+
+
+def _asked(text: str) -> Severity:
+    """What a direct question asks after: a time makes it imminent, a wish to be dead alone leaves it passive."""
+    rules = load_referral_phrases()
+    questions = [sentence for sentence in sentences(plain(text)) if slot_in("direct_ask", sentence, rules)]
+    if not questions:
+        return Severity.NONE
+    words = " ".join(questions)
+    if re.search(r"\b(?:tonight|right now|today)\b", words, re.IGNORECASE):
+        return Severity.IMMINENT
+    only_wish = re.search(r"were dead|want(?:ing)? to die|thoughts? of death", words, re.IGNORECASE)
+    plainly = re.search(r"kill|suicid|end(?:ing)? your|taking your", words, re.IGNORECASE)
+    return Severity.PASSIVE if only_wish and not plainly else Severity.ACTIVE
+
+
+def _hits(rules: RiskRules, number: int, text: str) -> Iterator[Found]:
+    excepted = [match.span() for regex in rules.exceptions for match in regex.finditer(text)]
+    for kind, severity, entry, regex in rules.patterns:
+        for match in regex.finditer(text):
+            if not any(start < match.end() and match.start() < end for start, end in excepted):
+                start, end = match.span()
+                yield Found(kind=kind, severity=severity, entry=entry, text=number, start=start, end=end)
+
+
+def _risk(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -> Risk:
+    if not found:
+        return Risk(severity=Severity.NONE, kind=None, entries=())
+    entries = (*found, *_escalated(found, texts, rules))
+    highest = min(entries, key=lambda hit: (-hit.severity, rules.kinds.index(hit.kind)))
+    return Risk(severity=highest.severity, kind=highest.kind, entries=entries)

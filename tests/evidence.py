@@ -1,0 +1,61 @@
+"""Toy evidence for the tests of gate and report: scores, a selection and benchmarks of a model that nobody trained."""
+
+from collections.abc import Sequence
+
+from attunement.records import Bench, Candidate, ModelName, Score, Selection
+
+
+def score(
+    prompt: str,
+    *,
+    value: float | None = 1.0,
+    label: str | None = "ok",
+    model: ModelName = "tuned",
+    suite: str = "toy",
+    scorer: str = "linear",
+) -> Score:
+    return Score(
+        suite=suite,
+        prompt_id=prompt,
+        model=model,
+        sample=0,
+        scorer=scorer,
+        version="1",
+        value=value,
+        label=label,
+        because="toy",
+    )
+
+
+def scores(labels: Sequence[str | None], **place: str) -> list[Score]:
+    """One tuned reply per label; None is unscored."""
+    return [
+        score(f"p{i:03d}", value=None if label is None else 1.0, label=label, **place) for i, label in enumerate(labels)
+    ]
+
+
+def pairs(base: Sequence[float | None], tuned: Sequence[float | None]) -> list[Score]:
+    """The values of both models, prompt by prompt; of the shorter list some prompts are missing."""
+    both: list[tuple[ModelName, Sequence[float | None]]] = [("base", base), ("tuned", tuned)]
+    return [
+        score(f"p{i:03d}", value=value, label=None, model=model)
+        for model, values in both
+        for i, value in enumerate(values)
+    ]
+
+
+def selection(*, eligible: bool = True) -> Selection:
+    candidate = Candidate(
+        step=5,
+        val_loss=1.23456,
+        n_replies=4,
+        n_toxic=0 if eligible else 1,
+        n_unscored=0,
+        eligible=eligible,
+        because="toy",
+    )
+    return Selection(step=5, eligible=eligible, because="lowest of ALL", candidates=(candidate,))
+
+
+def bench(value: float | None, *, metric: str = "acc", task: str = "toy") -> Bench:
+    return Bench(task=task, version="1", metric=metric, value=value, stderr=None if value is None else 0.02, n=40)

