@@ -17,6 +17,8 @@ def mean(found: ScoreSummary | None) -> str:
     """A mean is never shown without its interval, n, and what could not be scored."""
     if found is None:
         return "no replies"
+    if found.n == 0:
+        return f"asked of none of {found.n_not_asked} replies"
     scored = found.n - found.n_unscored
     if found.mean is None:
         return f"{show.NOT_SCORED} (0 of {found.n} replies)"

@@ -145,6 +145,7 @@ def _summary(suite: str, model: ModelName, scorer: str, scores: Sequence[Score])
     labels = [s.label for s in own if s.label is not None]
     mean = sum(values) / len(values) if values else None
     return ScoreSummary(suite=suite, model=model, scorer=scorer, n=len(own), n_unscored=len(own) - len(values),
+                        n_not_asked=0,
                         mean=mean, low=None if mean is None else mean - 0.1, high=None if mean is None else mean + 0.1,
                         labels={label: labels.count(label) for label in sorted(set(labels))})
 

@@ -51,6 +51,7 @@ def summary(
         scorer=scorer,
         n=8,
         n_unscored=n_unscored,
+        n_not_asked=0,
         mean=mean,
         low=mean,
         high=mean,

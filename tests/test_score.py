@@ -107,7 +107,7 @@ def test_a_tag_that_names_no_severity_leaves_its_reply_unscored_and_says_why() -
 
 def test_an_unscored_reply_is_counted_and_in_no_mean() -> None:
     replies = [*both("a", "", "aa"), *both("b", "bb", "bbbb"), *both("c", "", "")]
-    base, tuned = summarise(score([Length()], [prompt(p) for p in "abc"], replies), seed=1)
+    base, tuned = summarise(score([Length()], [prompt(p) for p in "abc"], replies), [Length()], seed=1)
     assert (base.model, base.n, base.n_unscored, base.mean) == ("base", 3, 2, 2.0)
     assert (tuned.model, tuned.n, tuned.n_unscored, tuned.mean) == ("tuned", 3, 1, 3.0)
     assert tuned.labels == {"long": 1, "short": 1}
@@ -117,7 +117,7 @@ def test_an_unscored_reply_is_counted_and_in_no_mean() -> None:
 
 
 def test_a_suite_without_a_score_has_no_mean_rather_than_zero() -> None:
-    base, _ = summarise(score([Length()], [prompt("a")], both("a", "", "")), seed=1)
+    base, _ = summarise(score([Length()], [prompt("a")], both("a", "", "")), [Length()], seed=1)
     assert (base.mean, base.low, base.high, base.labels) == (None, None, None, {})
 
 
@@ -149,7 +149,7 @@ def test_the_stage_scores_both_models_on_every_suite(
             write_jsonl(folder / "replies.jsonl", [reply(p.prompt_id, "I hear you.", model, "crisis") for p in prompts])
     stage.main()
     out = verify(Path("out/score"))
-    assert len(read_jsonl(out / "scores.jsonl", Score)) == 2 * 4 * len(prompts)
+    assert len(read_jsonl(out / "scores.jsonl", Score)) == 2 * 3 * len(prompts)
     summaries = read_jsonl(out / "summary.jsonl", ScoreSummary)
     assert [(s.model, s.scorer) for s in summaries[:4]] == [
         ("base", "crisis"),

@@ -22,7 +22,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[Example]]
     folder = build.build_model(tmp_path_factory.mktemp("model"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = ["Short.", "A longer answer that goes on for a while, and then some more.", "What then?", "I see."]
-    talks = [(Turn(role="user", text=f"This is number {i}."), Turn(role="assistant", text=t)) for i, t in enumerate(texts)]
+    talks = [(Turn(role="user", text=f"This is number {i}."), Turn(role="assistant", text=text))
+             for i, text in enumerate(texts)]
     encoded = [chat.encode(tokenizer, talk, system_prompt="Listen.", max_tokens=500) for talk in talks]
     return AutoModelForCausalLM.from_pretrained(folder), [Example(f"d{i}", e) for i, e in enumerate(encoded)]
 

@@ -7,7 +7,7 @@ here. Starts without torch.
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from pydantic import ValidationError
@@ -17,10 +17,13 @@ from attunement.checks import check_files
 from attunement.errors import DataError, ends_clearly
 from attunement.faults import nearest
 from attunement.gate import VERDICT
-from attunement.params import PARAMS_FILE, Params, load
+from attunement.params import PARAMS_FILE, Params, Report, load
 from attunement.records import Verdict
 from attunement.report import HEADLINE
 from attunement.scorers.base import Item, Scorer
+from attunement.scorers.panel import AnyScorer
+
+SHOWN_NUMBERS = 3  # of the headline; the rest is in metrics/headline.json
 
 app = typer.Typer(
     help="Attunement: an evaluation-driven gym for support-conversation models. `dvc repro` runs the pipeline.",
@@ -44,7 +47,7 @@ def check(params: ParamsFile = PARAMS_FILE) -> None:
 @app.command()
 @ends_clearly
 def score(
-    kind: Annotated[str, typer.Argument(help="A scorer that params.yaml declares, such as linear or rubric:support.")],
+    kind: Annotated[str, typer.Argument(help="linear, rubric:support, … as params.yaml declares it, or crisis.")],
     file: Annotated[Path, typer.Argument(help="JSON Lines, one item a line; - reads standard input.")],
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
@@ -62,7 +65,12 @@ def score(
 
 
 def _declared(params: Params, kind: str) -> Scorer:
+    """The scorer as params.yaml declares it; one that has no setting to declare needs no line there."""
+    unset = {cls.model_fields["kind"].default: cls for cls in get_args(get_args(AnyScorer)[0])
+             if not any(field.is_required() for field in cls.model_fields.values())}
     scorers: dict[str, Scorer] = {s.name: s for s in (*params.train.probe.scorers, *params.score.scorers)}
+    if kind not in scorers and kind in unset:
+        return unset[kind]()  # type: ignore[no-any-return]  # typing.get_args knows no types
     if kind not in scorers:
         raise DataError(f"no scorer '{kind}' is declared in params.yaml (score.scorers, train.probe.scorers); "
                         f"declared: {', '.join(scorers)}{nearest(kind, scorers)}")
@@ -98,24 +106,28 @@ def gate(
 ) -> None:
     """Show the verdict of the last run, the numbers that matter, and where to look next."""
     verdict = read_json(verify(VERDICT.parent) / VERDICT.name, Verdict)
-    print(_page(verdict))
+    print(_page(verdict, load().report))
     if enforce and not verdict.passed:
         sys.exit(1)
 
 
-def _page(verdict: Verdict) -> str:
-    """The last page of `make repro`."""
+def _page(verdict: Verdict, report: Report) -> str:
+    """The last page of `make repro`: the verdict and its reasons, three numbers, the next command."""
     held = sum(rule.passed for rule in verdict.rules)
     numbers: dict[str, float | None] = json.loads(HEADLINE.read_text(encoding="utf-8")) if HEADLINE.exists() else {}
     head = "PASSED" if verdict.passed else "NOT PASSED: this model must not be released"
     lines = ["", f"  Verdict: {head} ({held} of {len(verdict.rules)} rules hold)", ""]
     for rule in verdict.rules:
         lines += [f"    {'holds' if rule.passed else 'FAILS'}  {rule.name}", f"           {rule.because}"]
-    shown = "   ".join(f"{name} {'not scored' if value is None else value}" for name, value in numbers.items())
-    lines += ["", f"  Numbers: {shown}", "",
+    lines += ["", "  The numbers that matter:"]
+    for name, one in list(report.headline.items())[:SHOWN_NUMBERS]:
+        value = "not scored" if (number := numbers.get(name)) is None else f"{number:.3f}"
+        what = f"share that is {' or '.join(one.labels)}" if one.labels else "mean"
+        lines.append(f"    {name:10} {value:>10}   {what}, of replies to '{one.suite}' by {one.scorer}")
+    lines += ["",
               "  Read what happened:  make dashboard      (the replies themselves, base beside tuned)",
               "  The model card:      out/report/card.md",
-              "  Change and compare:  dvc exp run -S train.lora.r=4   then   dvc exp show", ""]
+              "  Change and compare:  dvc exp run -S train.lora.r=4   then   make compare", ""]
     return "\n".join(lines)
 
 

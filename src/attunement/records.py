@@ -147,13 +147,18 @@ class Score(Record):
 
 
 class ScoreSummary(Record):
-    """Scores of one suite, model and scorer: mean with a 95% bootstrap interval, and counts by label."""
+    """Scores of one suite, model and scorer: mean with a 95% bootstrap interval, and counts by label.
+
+    ``n`` replies were asked about; ``n_not_asked`` more are in no mean, because the scorer's question does not
+    concern them (no referral is due where no risk was told).
+    """
 
     suite: str
     model: ModelName
     scorer: str
     n: int
     n_unscored: int
+    n_not_asked: int
     mean: float | None
     low: float | None
     high: float | None

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_json, write_text
+from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_text
 from attunement.errors import ends_clearly
 from attunement.params import Headline, Params, load
 from attunement.records import Bench, ScoreSummary, Selection, Verdict
@@ -59,9 +59,9 @@ def _shown(value: float | None, form: str = ".3f") -> str:
 
 
 def comparison(summaries: Sequence[ScoreSummary]) -> list[dict[str, Any]]:
-    """Base and tuned beside each other, a row per suite and scorer."""
+    """Base and tuned beside each other, a row per suite and scorer; none where a scorer was asked of no reply."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for s in summaries:
+    for s in (one for one in summaries if one.n):
         rows.setdefault((s.suite, s.scorer), {"suite": s.suite, "scorer": s.scorer})[s.model] = s
     return [row for _, row in sorted(rows.items()) if {"base", "tuned"} <= row.keys()]
 
@@ -91,7 +91,8 @@ def main() -> None:
                            "benches": benches(bench["base"], bench["tuned"])})
     with publishing(OUT) as folder:
         write_text(folder / "card.md", card)
-    write_json(HEADLINE, headline(params.report.headline, verdict, selection, summaries))
+    numbers = headline(params.report.headline, verdict, selection, summaries)
+    write_text(HEADLINE, json.dumps(numbers, indent=1, allow_nan=False) + "\n")  # in the declared order, as it is shown
     print(f"report: {OUT}/card.md, {HEADLINE}", file=sys.stderr)
 
 

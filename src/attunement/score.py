@@ -59,21 +59,26 @@ def _item(known: dict[tuple[str, str], Prompt], reply: Reply) -> Item:
     return Item(id=prompt.prompt_id, context=prompt.context, reply=reply.text, locale=prompt.locale, tags=prompt.tags)
 
 
-def summarise(scores: Iterable[Score], *, seed: int) -> list[ScoreSummary]:
-    """Mean, interval and labels by suite, model and scorer."""
+def summarise(scores: Iterable[Score], scorers: Sequence[Scorer], *, seed: int) -> list[ScoreSummary]:
+    """Mean, interval and labels by suite, model and scorer; what a scorer was not asked about is counted apart."""
+    nothing_asked = {scorer.name: scorer.nothing_asked for scorer in scorers}
     groups: dict[tuple[str, ModelName, str], list[Score]] = {}
     for one in scores:
         groups.setdefault((one.suite, one.model, one.scorer), []).append(one)
-    return [_summary(key, group, seed) for key, group in sorted(groups.items())]
+    return [_summary(key, group, nothing_asked[key[2]], seed) for key, group in sorted(groups.items())]
 
 
-def _summary(key: tuple[str, ModelName, str], group: Sequence[Score], seed: int) -> ScoreSummary:
+def _summary(
+    key: tuple[str, ModelName, str], every: Sequence[Score], nothing_asked: Sequence[str], seed: int
+) -> ScoreSummary:
+    group = [one for one in every if one.label not in nothing_asked]
     values = [one.value for one in group if one.value is not None]
     mean = mean_interval(values, confidence=CONFIDENCE, seed=seed)
     labels = Counter(one.label for one in group if one.label is not None)
     return ScoreSummary(suite=key[0], model=key[1], scorer=key[2], n=len(group), n_unscored=len(group) - len(values),
-                        mean=mean.estimate if mean else None, low=mean.low if mean else None,
-                        high=mean.high if mean else None, labels=dict(sorted(labels.items())))
+                        n_not_asked=len(every) - len(group), mean=mean.estimate if mean else None,
+                        low=mean.low if mean else None, high=mean.high if mean else None,
+                        labels=dict(sorted(labels.items())))
 
 
 @ends_clearly
@@ -85,7 +90,7 @@ def main() -> None:
     scores = score(params.score.scorers, prompts, replies)
     with publishing(OUT) as folder:
         write_jsonl(folder / "scores.jsonl", scores)
-        write_jsonl(folder / "summary.jsonl", summarise(scores, seed=params.seed))
+        write_jsonl(folder / "summary.jsonl", summarise(scores, params.score.scorers, seed=params.seed))
     unscored = sum(one.value is None for one in scores)
     print(f"score: {len(scores)} scores of {len(replies)} replies by {len(params.score.scorers)} scorers, "
           f"{unscored} unscored", file=sys.stderr)

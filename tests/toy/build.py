@@ -83,7 +83,8 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
     """Run a command in the project; its output is captured."""
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        told = f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{told}")
     return done
 
 
