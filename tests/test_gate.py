@@ -247,7 +247,8 @@ def test_the_stage_publishes_a_failed_verdict_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    toy = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(toy.replace("@SHA256@", "0" * 64), encoding="utf-8")
     for model in ("base", "tuned"):
         with publishing(Path(f"out/bench/{model}")) as folder:
             write_jsonl(folder / "bench.jsonl", [])

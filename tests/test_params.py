@@ -9,12 +9,15 @@ from attunement.errors import ParamsError
 from attunement.params import Params, load
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
+FETCHED = (ROOT / "params.yaml").read_text(encoding="utf-8").partition("fetch:")[2].partition("chat:")[0]
+# The toy's parameters, which stay as they are when the starter's are turned, with a model from a wheel.
+IN_ORDER = TOY.partition("fetch:")[0] + "fetch:" + FETCHED + "chat:" + TOY.partition("chat:")[2]
 
 
 def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """The shipped file with some of its words changed; each must stand in it once."""
-    text = SHIPPED
+    """A file that is in order, with some of its words changed; each must stand in it once."""
+    text = IN_ORDER
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -47,7 +50,7 @@ def test_what_is_loaded_can_not_be_changed() -> None:
 
 
 def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_right_one(tmp_path: Path) -> None:
-    path = changed(tmp_path, ("  epochs: 3", "  epoks: 4"))
+    path = changed(tmp_path, ("  epochs: 1", "  epoks: 4"))
     told = fault(path)
     assert f"{path}:{line_of(path, 'epoks')}  train.epoks: unknown key. Did you mean 'epochs'?" in told
     assert f"{path}:{line_of(path, 'train:')}  train.epochs: is missing and has no default" in told
@@ -71,10 +74,10 @@ def test_a_key_beside_those_of_an_only_kind_names_them_too(tmp_path: Path) -> No
 
 
 def test_a_key_that_has_the_name_of_a_kind_does_not_hide_the_place(tmp_path: Path) -> None:
-    start, end = SHIPPED.index("    kind: wheel"), SHIPPED.index("  detoxify: []")
+    start, end = IN_ORDER.index("    kind: wheel"), IN_ORDER.index("  detoxify: []")
     by_path = "    kind: path\n    path: somewhere\n    sha256:\n      model.safetensors: short\n    licence: MIT\n"
     path = tmp_path / "params.yaml"
-    path.write_text(SHIPPED[:start] + by_path + SHIPPED[end:], encoding="utf-8")
+    path.write_text(IN_ORDER[:start] + by_path + IN_ORDER[end:], encoding="utf-8")
     assert f"{path}:{line_of(path, 'model.safetensors')}  fetch.base.sha256.model.safetensors: " in fault(path)
     path.write_text(path.read_text().replace("path: somewhere", "path: 3").replace("short", "0" * 64))
     assert f"{path}:{line_of(path, 'path: 3')}  fetch.base.path: expected a valid string, got 3" in fault(path)
@@ -85,8 +88,8 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines(tmp_path: Pat
         tmp_path,
         ("  max_drop: 0.05", "  max_drop: low"),
         ("  val_frac: 0.12", "  val_frac: 12"),
-        ("  precision: auto", "  precison: auto"),
-        ("  epochs: 3", "  epochs: many"),
+        ("  precision: fp32", "  precison: auto"),
+        ("  epochs: 1", "  epochs: many"),
     )
     told = fault(path).splitlines()
     assert told[0] == f"{path} has 5 faults:"
@@ -96,16 +99,16 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines(tmp_path: Pat
 
 
 def test_a_quoted_number_is_text_and_refused(tmp_path: Path) -> None:
-    path = changed(tmp_path, ("learning_rate: 4.0e-4", 'learning_rate: "4e-4"'))
+    path = changed(tmp_path, ("learning_rate: 2.0e-4", 'learning_rate: "4e-4"'))
     assert 'train.learning_rate: expected a valid number, got "4e-4"' in fault(path)
 
 
 def test_a_number_is_a_number_as_yaml_1_2_has_it(tmp_path: Path) -> None:
-    assert load(changed(tmp_path, ("learning_rate: 4.0e-4", "learning_rate: 4e-4"))).train.learning_rate == 4e-4
+    assert load(changed(tmp_path, ("learning_rate: 2.0e-4", "learning_rate: 4e-4"))).train.learning_rate == 4e-4
 
 
 def test_a_whole_number_is_not_made_of_a_fraction(tmp_path: Path) -> None:
-    assert "train.epochs: expected a valid integer" in fault(changed(tmp_path, ("  epochs: 3", "  epochs: 4.5")))
+    assert "train.epochs: expected a valid integer" in fault(changed(tmp_path, ("  epochs: 1", "  epochs: 4.5")))
 
 
 @pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
@@ -115,13 +118,13 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path, number: str) -> None:
 
 
 def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
-    path = changed(tmp_path, ("  epochs: 3", "  epochs: 4\n  epochs: 5"))
+    path = changed(tmp_path, ("  epochs: 1", "  epochs: 4\n  epochs: 5"))
     assert f"{path}:{line_of(path, 'epochs: 5')}  " in fault(path)
     assert '"epochs": each key may stand once' in fault(path)
 
 
 def test_a_missing_key_is_named_whole(tmp_path: Path) -> None:
-    assert "seed: is missing and has no default" in fault(changed(tmp_path, ("seed: 20260401", "# no seed")))
+    assert "seed: is missing and has no default" in fault(changed(tmp_path, ("seed: 1", "# no seed")))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_a_missing_key_is_named_whole(tmp_path: Path) -> None:
         ),
         ("    kind: wheel", "    kind: weel", "fetch.base: unknown kind 'weel'. Did you mean 'wheel'?"),
         ("    kind: wheel", "    # kind", "fetch.base: kind is missing (known: wheel, hub, path)"),
-        ("precision: auto", "precision: atuo", "expected 'auto', 'bf16' or 'fp32', got \"atuo\". Did you mean 'auto'?"),
+        ("precision: fp32", "precision: fp23", "expected 'auto', 'bf16' or 'fp32', got \"fp23\". Did you mean 'fp32'?"),
     ],
 )
 def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: str, told: str) -> None:

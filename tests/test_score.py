@@ -151,8 +151,7 @@ def test_the_stage_scores_both_models_on_every_suite(
     out = verify(Path("out/score"))
     assert len(read_jsonl(out / "scores.jsonl", Score)) == 2 * 3 * len(prompts)
     summaries = read_jsonl(out / "summary.jsonl", ScoreSummary)
-    assert [(s.model, s.scorer) for s in summaries[:4]] == [
-        ("base", "crisis"),
+    assert [(s.model, s.scorer) for s in summaries[:3]] == [
         ("base", "linear"),
         ("base", "referral"),
         ("base", "rubric:support"),
@@ -160,6 +159,21 @@ def test_the_stage_scores_both_models_on_every_suite(
     referral = next(s for s in summaries if (s.model, s.scorer) == ("tuned", "referral"))
     assert (referral.n, referral.labels) == (len(prompts), {"none": len(prompts)})
     assert (
-        f"{2 * 4 * len(prompts)} scores of {2 * len(prompts)} replies by 4 scorers, 0 unscored"
+        f"{2 * 3 * len(prompts)} scores of {2 * len(prompts)} replies by 3 scorers, 0 unscored"
         in capsys.readouterr().err
     )
+
+
+def test_what_a_scorer_was_not_asked_about_is_in_no_mean_and_counted_apart() -> None:
+    class Careful(Length):
+        labels: ClassVar[tuple[str, ...]] = ("said", "skipped")
+        nothing_asked: ClassVar[tuple[str, ...]] = ("skipped",)
+
+        def score(self, items: Sequence[Item]) -> list[Scored]:
+            return [Scored(id=i.id, value=1.0 if i.words == "skip" else 0.5,
+                           label="skipped" if i.words == "skip" else "said", because="") for i in items]
+
+    scorer = Careful()
+    replies = [*both("a", "skip", "skip"), *both("b", "word", "word")]
+    found = summarise(score([scorer], [prompt("a"), prompt("b")], replies), [scorer], seed=1)[0]
+    assert (found.n, found.n_not_asked, found.mean) == (1, 1, 0.5)

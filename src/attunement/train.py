@@ -22,7 +22,7 @@ from typing import Any
 from attunement import chat
 from attunement.artefacts import publishing, read_json, read_jsonl, read_parquet, sha256_of, verify, write_jsonl
 from attunement.errors import TrainingError, ends_clearly
-from attunement.models import BASE, base_sha256, load_base, load_tokenizer, resolved_precision, silence
+from attunement.models import BASE, base_sha256, device_name, load_base, load_tokenizer, resolved_precision, silence
 from attunement.params import Params, load
 from attunement.records import CheckpointSummary, Dialogue, Probe, StepLog, content_id
 from attunement.scorers.toxicity import Toxicity
@@ -60,7 +60,7 @@ def train(params: Params, *, scratch: Path) -> None:
         max_new_tokens=settings.probe.max_new_tokens, batch_size=settings.probe.batch_size, seed=params.seed,
     )
     trainer = lightning.Trainer(
-        accelerator="auto", devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true",
+        accelerator=device_name(), devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=1, max_steps=n_steps, accumulate_grad_batches=settings.accumulate_batches,
         gradient_clip_val=settings.max_grad_norm, val_check_interval=every_batches, num_sanity_val_steps=0,
         callbacks=[RandomState(), probe], plugins=[atomic_checkpoint_io()], default_root_dir=scratch,
@@ -68,8 +68,7 @@ def train(params: Params, *, scratch: Path) -> None:
     )
     resume = scratch / RESUME
     _say(f"{len(stream.examples)} dialogues, {n_steps} steps, {settings.checkpoints} checkpoints, {precision} on "
-         f"{trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}"
-         + (", going on from the last checkpoint" if resume.exists() else ""))
+         f"{device_name()}" + (", going on from the last checkpoint" if resume.exists() else ""))
     trainer.fit(tuner, stream, validation, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
     if not trainer.state.finished or trainer.global_step != n_steps:
         raise TrainingError(f"training stopped at step {trainer.global_step} of {n_steps}; nothing was published. "
