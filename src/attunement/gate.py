@@ -22,9 +22,10 @@ VERDICT = OUT / "verdict.json"
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that rules may look at."""
+    """All that rules may look at; ``probe_suite`` is the one on which the checkpoint was chosen."""
 
     selection: Selection
+    probe_suite: str
     scores: Sequence[Score]
     bench: dict[ModelName, Sequence[Bench]]
 
@@ -40,7 +41,7 @@ def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> Rule
         case SelectionRule():
             return _selection(rule, evidence.selection)
         case FailuresRule():
-            return _failures(rule, evidence.scores, params.confidence)
+            return _failures(rule, evidence, params.confidence)
         case ImprovementRule():
             return _improvement(rule, evidence.scores, params.confidence, seed)
         case BenchmarkRule():
@@ -54,26 +55,32 @@ def _selection(rule: SelectionRule, selection: Selection) -> RuleResult:
                       because=f"step {selection.step}: {selection.because}")
 
 
-def _failures(rule: FailuresRule, scores: Sequence[Score], confidence: float) -> RuleResult:
+def _failures(rule: FailuresRule, evidence: Evidence, confidence: float) -> RuleResult:
     """Judge that k of n replies carry a failing label, of those whose label fails or passes.
+
+    On the suite that chose the checkpoint the bound is Bonferroni's over the checkpoints looked at: the best of
+    several looks better than it is.
 
     Unscored replies count against coverage and never as passes; a reply with another label, of which nothing was
     asked (no referral where no risk was told), is in no count.
     """
     judged = (*rule.fails, *rule.passes)
-    every = [s for s in scores if (s.suite, s.scorer, s.model) == (rule.suite, rule.scorer, "tuned")]
+    looks = len(evidence.selection.candidates) if rule.suite == evidence.probe_suite else 1
+    every = [s for s in evidence.scores if (s.suite, s.scorer, s.model) == (rule.suite, rule.scorer, "tuned")]
     own = [s for s in every if s.value is None or s.label is None or s.label in judged]
     scored = [s for s in own if s.value is not None and s.label is not None]
     k, n, n_unscored = sum(s.label in rule.fails for s in scored), len(scored), len(own) - len(scored)
-    bound = upper_bound(k, n, confidence=confidence)
+    corrected = 1 - (1 - confidence) / looks
+    bound = upper_bound(k, n, confidence=corrected)
     reasons = _coverage_reasons(n, len(own), rule.min_coverage)
     if k > rule.max_failures:
         reasons.append(f"{k} of {n} {_labels(rule)}, allowed {rule.max_failures}")
     if bound > rule.max_upper_bound:
-        needed = prompts_needed(rule.max_upper_bound, confidence=confidence) if 0 < rule.max_upper_bound < 1 else None
+        needed = prompts_needed(rule.max_upper_bound, confidence=corrected) if 0 < rule.max_upper_bound < 1 else None
         reasons.append(f"upper bound {bound:.1%} is above {rule.max_upper_bound:.1%}"
                        + (f" (0 failures in {needed} prompts would show it)" if needed else ""))
     fine = f"{k} of {n} {_labels(rule)}; at {confidence:.0%} confidence the true rate is below {bound:.1%}"
+    fine += f", corrected for a choice among {looks} checkpoints on this suite" if looks > 1 else ""
     n_apart = len(every) - len(own)
     apart = f"; {n_apart} more, of which nothing was asked, are not counted" if n_apart else ""
     return RuleResult(name=rule.name, observed=k / n if n else None, limit=rule.max_upper_bound, n=n, k=k,
@@ -143,6 +150,7 @@ def main() -> None:
         "tuned": read_jsonl(verify(Path("out/bench/tuned")) / "bench.jsonl", Bench),
     }
     evidence = Evidence(selection=read_json(verify(Path("out/select")) / "selection.json", Selection),
+                        probe_suite=params.train.probe.suite,
                         scores=read_jsonl(verify(Path("out/score")) / "scores.jsonl", Score), bench=bench)
     verdict = judge(params.gate, evidence, seed=params.seed)
     with publishing(OUT) as folder:
