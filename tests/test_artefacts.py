@@ -185,7 +185,7 @@ def test_a_full_disk_ends_with_one_message_and_the_old_output(
         main()
     assert ended.value.code == 1
     assert "the disk is full" in (told := capsys.readouterr().err)
-    assert "what stood before is untouched" in told
+    assert "Nothing half-made was published" in told
     assert (verify(out) / "a.txt").read_text() == "first"
     assert beside(out) == ["out"]
 

@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from attunement.artefacts import publishing, write_json
 from attunement.cli import app
+from attunement.gate import JUDGED, judged_now
+from attunement.params import load
 from attunement.records import RuleResult, Verdict
 from evidence import selection
 
@@ -230,8 +232,12 @@ def verdict(*, passed: bool) -> None:
         )
         for name, held in (("first", True), ("second", passed))
     )
+    for judged in JUDGED:
+        with publishing(judged) as folder:
+            write_json(folder / "toy.json", {"toy": True})
     with publishing(Path("out/gate")) as folder:
         write_json(folder / "verdict.json", Verdict(passed=passed, rules=results))
+        write_json(folder / "judged.json", judged_now(load()))
     write_json(Path("metrics/headline.json"), {"toxic": None, "val_loss": selection().candidates[0].val_loss})
 
 
@@ -266,3 +272,37 @@ def test_a_verdict_that_is_missing_or_edited_is_no_pass(here: Path, words: tuple
     edited = attune("gate", *words)
     assert edited.exit_code == 1
     assert "out/gate is not as its stage left it" in edited.stderr
+
+
+@pytest.mark.parametrize("changed", ["out/select", "out/score"])
+def test_a_passed_verdict_does_not_vouch_for_what_came_after_it(here: Path, changed: str) -> None:
+    verdict(passed=True)
+    with publishing(Path(changed)) as folder:
+        write_json(folder / "toy.json", {"toy": False})
+    result = attune("gate", "--enforce")
+    assert result.exit_code == 1
+    assert f"not about what is there now (changed since: {changed})" in result.stderr
+
+
+def test_a_passed_verdict_does_not_vouch_for_stricter_rules(here: Path) -> None:
+    verdict(passed=True)
+    params = Path("params.yaml")
+    params.write_text(params.read_text(encoding="utf-8").replace("max_drop: 0.05", "max_drop: 0.0"), encoding="utf-8")
+    result = attune("gate", "--enforce")
+    assert result.exit_code == 1
+    assert "changed since: params" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("item", "fault"),
+    [
+        ({"id": "a", "reply": "Hello."}, "no user turn stands in it"),
+        ({"id": "a", "dialogue": [{"role": "assistant", "text": "Hello."}]}, "no user turn stands in it"),
+    ],
+)
+def test_a_form_without_the_persons_words_is_refused_because_no_risk_can_be_seen(
+    here: Path, item: dict[str, object], fault: str
+) -> None:
+    result = attune("score", "referral", items(here, item))
+    assert result.exit_code == 1
+    assert fault in result.stderr

@@ -29,14 +29,26 @@ def test_a_known_fault_is_its_message_on_stderr_and_status_1(
 def test_an_unknown_fault_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         ending(ZeroDivisionError())
-    with pytest.raises(PermissionError):
-        ending(PermissionError(errno.EACCES, "toy"))
+    with pytest.raises(OSError, match="toy"):
+        ending(OSError(errno.EIO, "toy"))
+
+
+def test_a_full_disk_is_known_in_whatever_a_library_wraps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ending(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ending(PermissionError(errno.EACCES, "toy", "out"))
+    assert "may not be written or read (at out)" in capsys.readouterr().err
 
 
 def test_a_full_disk_names_the_file_when_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         ending(OSError(errno.ENOSPC, "toy", "out/train/x"))
-    assert "the disk is full (while writing out/train/x)" in capsys.readouterr().err
+    assert "the disk is full (at out/train/x)" in capsys.readouterr().err
 
 
 def test_a_command_keeps_its_name_and_its_arguments() -> None:

@@ -275,3 +275,11 @@ def test_the_stage_publishes_a_failed_verdict_and_ends_well(
     verdict = read_json(verify(Path("out/gate")) / "verdict.json", Verdict)
     assert [rule.passed for rule in verdict.rules] == [True, True, False, False, False, False]
     assert "NOT passed: 2 of 6 rules hold" in capsys.readouterr().err
+
+
+def test_nothing_passes_whose_checkpoint_did_not_pass_the_probe_whatever_the_rules_say() -> None:
+    refused = selection().model_copy(update={"eligible": False})
+    evidence = Evidence(selection=refused, probe_suite="another", scores=scores(["ok"] * 64), bench={})
+    verdict = judge(Gate(confidence=0.95, rules=(failures(),)), evidence, seed=1)
+    assert verdict.rules[0].passed
+    assert not verdict.passed

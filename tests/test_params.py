@@ -241,3 +241,14 @@ def test_a_section_without_content_is_said_to_be_empty(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("fetch:\n", encoding="utf-8")
     assert f"{path}:1  fetch: expected an object, got nothing" in fault(path)
+
+
+def test_an_improvement_in_toxicity_is_refused_because_lower_is_better(tmp_path: Path) -> None:
+    old = "      scorer: rubric:support\n      min_d"
+    told = fault(changed(tmp_path, (old, old.replace("rubric:support", "linear"))))
+    assert "'linear' does not call a higher value better; judge it by a rule of kind failures" in told
+
+
+def test_rules_without_one_on_the_selection_are_refused(tmp_path: Path) -> None:
+    old = "    - kind: selection\n      name: checkpoint passed the probe\n"
+    assert "needs a rule of kind selection" in fault(changed(tmp_path, (old, "")))

@@ -4,7 +4,6 @@ lm-eval's own API over the loaded model; only tasks of the declared folder are i
 data hub). No result cache: lm-eval's is keyed on prompts and would return another adapter's scores.
 """
 
-import argparse
 import contextlib
 import io
 import logging
@@ -18,7 +17,8 @@ from attunement.artefacts import publishing, write_jsonl
 from attunement.errors import DataError, ends_clearly
 from attunement.models import BASE, load_tokenizer, silence
 from attunement.params import Params, load
-from attunement.records import Bench, ModelName
+from attunement.process import begin_with
+from attunement.records import MODELS, Bench, ModelName
 from attunement.respond import load_model
 
 OUT = Path("out/bench")
@@ -79,11 +79,8 @@ def _quiet() -> Any:
 
 
 @ends_clearly
-def main() -> None:
+def main(name: ModelName) -> None:
     """``python -m attunement.bench base|tuned``"""
-    parser = argparse.ArgumentParser(prog="python -m attunement.bench", description=__doc__)
-    parser.add_argument("model", choices=("base", "tuned"), help="which model is benchmarked")
-    name: ModelName = parser.parse_args().model
     silence()
     params = load()
     print(f"bench: {name}: {', '.join(params.bench.tasks)}", file=sys.stderr, flush=True)
@@ -96,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(begin_with("bench", __doc__, choices=MODELS))

@@ -165,8 +165,9 @@ def generate(
 ) -> list[Generated]:
     """Greedy replies to tokenised prompts, in their order; batches hold prompts of like length, padded on the left.
 
-    ``on_batch`` is told how many prompts were answered. Left padding is masked, so a prompt's reply does not
-    depend on its neighbours beyond rounding.
+    ``on_batch`` is told how many prompts were answered. Left padding is masked, so a prompt's reply depends on its
+    neighbours by rounding alone; in bfloat16 that is enough to choose another word now and then, after which a
+    reply goes its own way. Compare replies made in equal batches.
     """
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i), reverse=True)
     replies: dict[int, Generated] = {}

@@ -11,6 +11,7 @@ from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
 from attunement.risk import risk_told
 from attunement.scorers.base import Scorer
+from attunement.scorers.detoxify import Detoxify
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
 from attunement.sources.base import Row, Source
@@ -39,7 +40,7 @@ def _looks(params: Params) -> list[tuple[str, Callable[[], str]]]:
         *((f"suite {name}", partial(_suite, name)) for name in suites),
         *((f"source {source.name}", partial(_source, source, params.curate)) for source in params.curate.sources),
         ("helplines", partial(_helplines, Path(params.curate.helplines))),
-        *((f"scorer {scorer.name}", partial(_scorer, scorer)) for scorer in scorers),
+        *((f"scorer {scorer.name}", partial(_scorer, scorer, params)) for scorer in scorers),
         *((f"task {name}", partial(_task, name, Path(params.bench.include))) for name in params.bench.tasks),
     ]
 
@@ -58,8 +59,10 @@ def _helplines(path: Path) -> str:
     return f"{len(load_helplines(path))} regions"
 
 
-def _scorer(scorer: Scorer) -> str:
+def _scorer(scorer: Scorer, params: Params) -> str:
     """The files it depends on exist, and those that people write parse; weights are not loaded."""
+    if isinstance(scorer, Detoxify) and scorer.weights in params.fetch.detoxify:
+        return "its weights are fetched first"
     if isinstance(scorer, Rubric):
         load_rubric(Path(scorer.file))
     if isinstance(scorer, Rubric | Referral):

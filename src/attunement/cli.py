@@ -12,11 +12,11 @@ from typing import Annotated, get_args
 import typer
 from pydantic import ValidationError
 
-from attunement.artefacts import first_fault, read_json, verify
+from attunement.artefacts import first_fault
 from attunement.checks import check_files
 from attunement.errors import DataError, ends_clearly
 from attunement.faults import nearest
-from attunement.gate import VERDICT
+from attunement.gate import read_verdict
 from attunement.params import PARAMS_FILE, Params, Report, load
 from attunement.records import Verdict
 from attunement.report import HEADLINE
@@ -95,8 +95,18 @@ def _read_items(file: Path, scorer: Scorer) -> list[Item]:
         given = [form for form in ("text", "reply", "dialogue") if getattr(item, form) or getattr(item, form) == ""]
         if len(given) != 1 or item.form not in scorer.forms:
             raise DataError(f"{file}:{number}  {scorer.name} takes {wanted}; got {' and '.join(given) or 'no words'}.")
+        if missing := _missing(item):
+            raise DataError(f"{file}:{number}  {missing}; {scorer.name} takes {wanted}.")
         items.append(item)
     return items
+
+
+def _missing(item: Item) -> str:
+    """What the form lacks: without the person's words no risk can be seen, and none seen is not none there."""
+    if item.form == "text":
+        return "a text has no context" if item.context else ""
+    turns = item.context if item.form == "reply" else item.dialogue
+    return "" if any(turn.role == "user" for turn in turns) else "no user turn stands in it"
 
 
 @app.command()
@@ -105,8 +115,9 @@ def gate(
     enforce: Annotated[bool, typer.Option("--enforce", help="Exit 1 when the verdict is not passed.")] = False,
 ) -> None:
     """Show the verdict of the last run, the numbers that matter, and where to look next."""
-    verdict = read_json(verify(VERDICT.parent) / VERDICT.name, Verdict)
-    print(_page(verdict, load().report))
+    params = load()
+    verdict = read_verdict(params)
+    print(_page(verdict, params.report))
     if enforce and not verdict.passed:
         sys.exit(1)
 

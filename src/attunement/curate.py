@@ -18,6 +18,7 @@ from attunement.errors import DataError, ends_clearly
 from attunement.helplines import Helplines, load_helplines
 from attunement.params import Curate, load
 from attunement.phrases import Severity
+from attunement.process import begin
 from attunement.records import Action, Dialogue, LedgerRow, Turn, turns_id
 from attunement.referral import judge_referral, referral_in
 from attunement.risk import risk_told
@@ -210,4 +211,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("curate", __doc__)
     main()

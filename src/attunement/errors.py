@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 
 EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+FULL_DISK = ("No space left on device", "os error 28", "Disk quota exceeded")  # as safetensors and shutil put it
 
 
 class AttunementError(Exception):
@@ -42,25 +44,32 @@ class TrainingError(AttunementError):
 def ends_clearly(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a command so that a known fault prints its message on stderr and exits 1, without a traceback.
 
-    A full disk is a known fault too: outputs are published by rename, so what stood before still stands.
+    A full disk and a folder that may not be written are known faults, in whatever exception a library wraps them.
     """
 
     @functools.wraps(main)
     def wrapped(*args: object, **kwargs: object) -> None:
         try:
             main(*args, **kwargs)
-        except AttunementError as error:
-            print(f"\nerror: {error}", file=sys.stderr)
-            sys.exit(EXIT_ERROR)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on or begins again", file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            told = str(error) if isinstance(error, AttunementError) else _disk_fault(error)
+            if told is None:
                 raise
-            where = error.filename or "an output"
-            print(
-                f"\nerror: the disk is full (while writing {where}). Nothing was published and what stood before is "
-                "untouched; free some space and run the same command again.",
-                file=sys.stderr,
-            )
+            print(f"\nerror: {told}", file=sys.stderr)
             sys.exit(EXIT_ERROR)
 
     return wrapped
+
+
+def _disk_fault(error: Exception) -> str | None:
+    """What to say of an exception that a full or forbidden disk caused; None for any other."""
+    number = error.errno if isinstance(error, OSError) else None
+    where = f" (at {error.filename})" if isinstance(error, OSError) and error.filename else ""
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(sign in str(error) for sign in FULL_DISK):
+        return f"the disk is full{where}. Nothing half-made was published; free some space and run it again."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"a file or folder may not be written or read{where}. Give this user the right and run it again."
+    return None

@@ -17,6 +17,7 @@ from attunement.artefacts import publishing, sha256_of
 from attunement.detoxify_weights import fetch_detoxify
 from attunement.errors import FetchError, IntegrityError, ends_clearly
 from attunement.params import Fetch, HubWeights, PathWeights, Weights, WheelWeights, load
+from attunement.process import begin
 
 MODELS = Path("models")
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*", "*.model")
@@ -166,4 +167,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("fetch", __doc__)
     main()

@@ -5,19 +5,21 @@ The stage itself succeeds, so that failures are reported too; ``attune gate --en
 into exit status 1.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_json
-from attunement.errors import ends_clearly
-from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Rule, SelectionRule, load
-from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict
+from attunement.artefacts import MANIFEST, publishing, read_json, read_jsonl, sha256_of, verify, write_json
+from attunement.errors import IntegrityError, ends_clearly
+from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Params, Rule, SelectionRule, load
+from attunement.process import begin
+from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict, content_id
 from attunement.stats import paired_lower_bound, pairs_needed, prompts_needed, upper_bound
 
 OUT = Path("out/gate")
-VERDICT = OUT / "verdict.json"
+JUDGED = tuple(Path("out") / name for name in ("select", "score", "bench/base", "bench/tuned"))
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,12 @@ class Evidence:
 
 
 def judge(params: Gate, evidence: Evidence, *, seed: int) -> Verdict:
-    """Every rule, in the declared order; the verdict passes when all of them do."""
+    """Every rule, in the declared order; the verdict passes when all of them do and the checkpoint may be released.
+
+    Whatever the rules say, nothing passes whose checkpoint did not pass the probe.
+    """
     rules = tuple(_judge_rule(rule, params, evidence, seed) for rule in params.rules)
-    return Verdict(passed=all(rule.passed for rule in rules), rules=rules)
+    return Verdict(passed=evidence.selection.eligible and all(rule.passed for rule in rules), rules=rules)
 
 
 def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> RuleResult:
@@ -141,6 +146,27 @@ def _benchmark(rule: BenchmarkRule, bench: dict[ModelName, Sequence[Bench]]) -> 
                               f"a drop of {rule.max_drop:.3f} is allowed")
 
 
+def judged_now(params: Params) -> dict[str, str]:
+    """What a verdict is about: the sha256 of each judged folder's manifest, and a hash of the gate's parameters."""
+    hashes = {str(folder): sha256_of(verify(folder) / MANIFEST) for folder in JUDGED}
+    return hashes | {"params": content_id([params.seed, params.gate.model_dump(mode="json")])}
+
+
+def read_verdict(params: Params) -> Verdict:
+    """The verdict of the last run; raises IntegrityError when it is about other outputs or other parameters.
+
+    A passed verdict may not vouch for an adapter that was put in place after it, nor for rules made stricter since.
+    """
+    folder = verify(OUT)
+    about: dict[str, str] = json.loads((folder / "judged.json").read_text(encoding="utf-8"))
+    now = judged_now(params)
+    differing = [name for name in now if about.get(name) != now[name]]
+    if differing:
+        raise IntegrityError(f"the verdict in {OUT} is not about what is there now (changed since: "
+                             f"{', '.join(differing)}). Run `dvc repro`, which judges anew.")
+    return read_json(folder / "verdict.json", Verdict)
+
+
 @ends_clearly
 def main() -> None:
     """``python -m attunement.gate``"""
@@ -155,10 +181,12 @@ def main() -> None:
     verdict = judge(params.gate, evidence, seed=params.seed)
     with publishing(OUT) as folder:
         write_json(folder / "verdict.json", verdict)
+        write_json(folder / "judged.json", judged_now(params))
     passed = sum(rule.passed for rule in verdict.rules)
     print(f"gate: {'passed' if verdict.passed else 'NOT passed'}: {passed} of {len(verdict.rules)} rules hold",
           file=sys.stderr)
 
 
 if __name__ == "__main__":
+    begin("gate", __doc__)
     main()

@@ -114,9 +114,9 @@ class Lora(Section):
 
 
 class ProbeParams(Section):
+    """The probe answers with the limits of ``respond``, so that a checkpoint is judged by what it will say."""
+
     suite: str
-    max_new_tokens: Count
-    batch_size: Count
     scorers: Annotated[tuple[Toxicity, ...], Field(min_length=1)]
 
 
@@ -197,7 +197,7 @@ class BenchmarkRule(Section):
     kind: Literal["benchmark"]
     name: str
     task: str
-    metric: str
+    metric: Literal["acc", "acc_norm", "exact_match", "f1", "mcc", "mc1", "mc2"]  # of which higher is better
     max_drop: Annotated[float, Field(ge=0)]
 
 
@@ -227,7 +227,7 @@ class Report(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: NonNegative
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     fetch: Fetch
     chat: Chat
     curate: Curate
@@ -291,6 +291,8 @@ def _conflicts(params: Params) -> list[Conflict]:
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
     found += _repeats(("bench", "tasks"), params.bench.tasks)
+    if not any(isinstance(rule, SelectionRule) for rule in params.gate.rules):
+        found.append((("gate", "rules"), "needs a rule of kind selection: nothing passes that failed the probe"))
     found += _repeats(("gate", "rules"), [rule.name for rule in params.gate.rules])
     for i, rule in enumerate(params.gate.rules):
         found += _rule_conflicts(rule, ("gate", "rules", i), params)
@@ -305,7 +307,7 @@ def _conflicts(params: Params) -> list[Conflict]:
 def _rule_conflicts(rule: Rule, where: Location, params: Params) -> list[Conflict]:
     """A rule may only judge what the pipeline produces, and no label of it may be forgotten."""
     if isinstance(rule, ImprovementRule):
-        return _score_conflicts(rule, where, {}, params)
+        return _score_conflicts(rule, where, {}, params) or _direction_conflicts(rule, where, params)
     if isinstance(rule, FailuresRule):
         found = _score_conflicts(rule, where, {"fails": rule.fails, "passes": rule.passes}, params)
         return found or _division_conflicts(rule, where, params)
@@ -329,6 +331,15 @@ def _score_conflicts(
         ((*where, field), _unknown(label, known, f"the labels of {asks.scorer}"))
         for field, given in labels.items() for label in given if label not in known
     ]
+
+
+def _direction_conflicts(rule: ImprovementRule, where: Location, params: Params) -> list[Conflict]:
+    """A mean can only improve where a higher value is better and every reply is asked about."""
+    scorer = next(scorer for scorer in params.score.scorers if scorer.name == rule.scorer)
+    if scorer.higher_is_better and not scorer.nothing_asked:
+        return []
+    why = "gives some replies no score of their own" if scorer.nothing_asked else "does not call a higher value better"
+    return [((*where, "scorer"), f"'{rule.scorer}' {why}; judge it by a rule of kind failures")]
 
 
 def _division_conflicts(rule: FailuresRule, where: Location, params: Params) -> list[Conflict]:

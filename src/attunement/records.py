@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["system", "user", "assistant"]
 ModelName = Literal["base", "tuned"]
+MODELS: tuple[ModelName, ...] = ("base", "tuned")
 StoppedBy = Literal["end_of_turn", "length"]
 Action = Literal["kept", "changed", "dropped", "quarantined"]
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_text
 from attunement.errors import ends_clearly
 from attunement.params import Headline, Params, load
+from attunement.process import begin
 from attunement.records import Bench, ScoreSummary, Selection, Verdict
 
 OUT = Path("out/report")
@@ -97,4 +98,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("report", __doc__)
     main()

@@ -4,7 +4,6 @@ Both models get the same system prompt, the same contexts and the same limits, g
 judging is revised often, so nothing is judged here.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from attunement.artefacts import publishing, verify, write_jsonl
 from attunement.errors import ends_clearly
 from attunement.models import BASE, load_adapter, load_base, load_tokenizer, resolved_precision, silence
 from attunement.params import Params, load
-from attunement.records import ModelName, Prompt, Reply
+from attunement.process import begin_with
+from attunement.records import MODELS, ModelName, Prompt, Reply
 from attunement.suites import read_suite
 
 SELECTED = Path("out/select")
@@ -24,16 +24,28 @@ OUT = Path("out/respond")
 
 
 def respond(params: Params, name: ModelName, model: Any, tokenizer: Any, prompts: Sequence[Prompt]) -> list[Reply]:
-    """One greedy reply per prompt, sorted by suite and prompt id."""
+    """One greedy reply per prompt, sorted by suite and prompt id.
+
+    A suite is answered by itself, as the probe answers it: in low precision the words depend on the batch.
+    """
+    progress = _Progress(name, len(prompts))
+    suites = dict.fromkeys(prompt.suite for prompt in prompts)
+    replies = [reply for suite in suites
+               for reply in _respond_suite(params, name, model, tokenizer,
+                                           [p for p in prompts if p.suite == suite], progress)]
+    return sorted(replies, key=lambda reply: (reply.suite, reply.prompt_id, reply.sample))
+
+
+def _respond_suite(
+    params: Params, name: ModelName, model: Any, tokenizer: Any, prompts: Sequence[Prompt], progress: "_Progress"
+) -> list[Reply]:
     contexts = [chat.encode_prompt(tokenizer, prompt.context, system_prompt=params.chat.system_prompt,
                                    max_tokens=params.chat.max_context_tokens) for prompt in prompts]
-    progress = _Progress(name, len(prompts))
     answers = chat.generate(model, tokenizer, contexts, max_new_tokens=params.respond.max_new_tokens,
                             batch_size=params.respond.batch_size, seed=params.seed, on_batch=progress.add)
-    replies = [Reply(suite=prompt.suite, prompt_id=prompt.prompt_id, model=name, sample=0, text=answer.text,
-                     stopped_by=answer.stopped_by, n_tokens=answer.n_tokens)
-               for prompt, answer in zip(prompts, answers, strict=True)]
-    return sorted(replies, key=lambda reply: (reply.suite, reply.prompt_id, reply.sample))
+    return [Reply(suite=prompt.suite, prompt_id=prompt.prompt_id, model=name, sample=0, text=answer.text,
+                  stopped_by=answer.stopped_by, n_tokens=answer.n_tokens)
+            for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def load_model(name: ModelName, params: Params) -> Any:
@@ -56,11 +68,8 @@ class _Progress:
 
 
 @ends_clearly
-def main() -> None:
+def main(name: ModelName) -> None:
     """``python -m attunement.respond base|tuned``"""
-    parser = argparse.ArgumentParser(prog="python -m attunement.respond", description=__doc__)
-    parser.add_argument("model", choices=("base", "tuned"), help="which model answers")
-    name: ModelName = parser.parse_args().model
     silence()
     params = load()
     prompts = [prompt for suite in params.respond.suites for prompt in read_suite(suite)]
@@ -70,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(begin_with("respond", __doc__, choices=MODELS))

@@ -11,14 +11,14 @@ from pathlib import Path
 from attunement.artefacts import publishing, read_jsonl, verify, write_jsonl
 from attunement.errors import DataError, ends_clearly
 from attunement.params import load
-from attunement.records import ModelName, Prompt, Reply, Score, ScoreSummary
+from attunement.process import begin
+from attunement.records import MODELS, ModelName, Prompt, Reply, Score, ScoreSummary
 from attunement.scorers.base import Item, Scorer
 from attunement.stats import mean_interval
 from attunement.suites import read_suite
 
 REPLIES = Path("out/respond")
 OUT = Path("out/score")
-MODELS: tuple[ModelName, ...] = ("base", "tuned")
 CONFIDENCE = 0.95  # of the summary's intervals, by convention; the gate has its own in params.yaml
 
 
@@ -97,4 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("score", __doc__)
     main()

@@ -14,6 +14,7 @@ from attunement.artefacts import publishing, read_jsonl, verify, write_json
 from attunement.errors import ends_clearly
 from attunement.findings import count_replies
 from attunement.params import Select, load
+from attunement.process import begin
 from attunement.records import Candidate, CheckpointSummary, Probe, Selection
 
 TRAINED = Path("out/train")
@@ -60,4 +61,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("select", __doc__)
     main()

@@ -6,16 +6,15 @@ those before a run), named by a fingerprint of everything the result depends on;
 again goes on from its last checkpoint.
 """
 
-import ctypes
 import fcntl
 import logging
 import os
 import shutil
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from attunement.artefacts import publishing, read_json, read_jsonl, read_parquet
 from attunement.errors import TrainingError, ends_clearly
 from attunement.models import BASE, base_sha256, device_name, load_base, load_tokenizer, resolved_precision, silence
 from attunement.params import Params, load
+from attunement.process import begin
 from attunement.records import CheckpointSummary, Dialogue, Probe, StepLog, content_id
 from attunement.scorers.toxicity import Toxicity
 from attunement.stream import Batches, Example, Stream, plan_batches
@@ -57,7 +57,7 @@ def train(params: Params, *, scratch: Path) -> None:
         scratch=scratch, base=BASE, tokenizer=tokenizer, prompts=prompts, scorers=scorers,
         encoded=[chat.encode_prompt(tokenizer, p.context, system_prompt=params.chat.system_prompt,
                                     max_tokens=params.chat.max_context_tokens) for p in prompts],
-        max_new_tokens=settings.probe.max_new_tokens, batch_size=settings.probe.batch_size, seed=params.seed,
+        max_new_tokens=params.respond.max_new_tokens, batch_size=params.respond.batch_size, seed=params.seed,
     )
     trainer = lightning.Trainer(
         accelerator=device_name(), devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true",
@@ -126,15 +126,18 @@ def add_lora(model: Any, params: Params) -> Any:
 
 
 def fingerprint(params: Params) -> str:
-    """A hash of all that the result depends on: params, data, base, suite, this package's code, torch."""
-    import torch
-
-    code = {path.name: sha256_of(path) for path in sorted(Path(__file__).parent.rglob("*.py"))}
+    """A hash of all that the result depends on: params, data, base, suite, scorers, this package's code, libraries."""
+    package = Path(__file__).parent
+    code = {path.relative_to(package).as_posix(): sha256_of(path) for path in sorted(package.rglob("*.py"))}
+    libraries = {name: version(name) for name in ("torch", "lightning", "transformers", "peft")}
+    scorers = [scorer.version for scorer in params.train.probe.scorers]
     verify(BASE)
     data = [sha256_of(verify(CURATED) / f"{name}.parquet") for name in ("train", "val")]
     suite = sha256_of(suite_path(params.train.probe.suite))
-    return content_id([params.seed, params.chat.model_dump(mode="json"), params.train.model_dump(mode="json"), data,
-                       suite, base_sha256(BASE), code, torch.__version__, resolved_precision(params.train.precision)])
+    answers = [params.respond.max_new_tokens, params.respond.batch_size]
+    return content_id([params.seed, answers, params.chat.model_dump(mode="json"), params.train.model_dump(mode="json"),
+                       data, suite, base_sha256(BASE), code, libraries, scorers,
+                       resolved_precision(params.train.precision)])
 
 
 @contextmanager
@@ -168,13 +171,6 @@ def publish(scratch: Path, out: Path = OUT) -> None:
         write_jsonl(folder / "steps.jsonl", [s for c in done for s in read_jsonl(c / "steps.jsonl", StepLog)])
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when `dvc` dies; else a killed `dvc repro` leaves its trainer running."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
 def _say(text: str) -> None:
     print(f"train: {text}", file=sys.stderr, flush=True)
 
@@ -184,7 +180,6 @@ def main() -> None:
     """``python -m attunement.train``"""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    die_with_parent()
     silence()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # Hints on workers, paths and names to come: nothing that a person who runs this can act on.
@@ -202,4 +197,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin("train", __doc__)
     main()

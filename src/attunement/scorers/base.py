@@ -60,6 +60,7 @@ class Scorer(BaseModel):
     kind: str
     forms: ClassVar[tuple[Form, ...]] = ("text", "reply")
     labels: ClassVar[tuple[str, ...]] = ()
+    higher_is_better: ClassVar[bool | None] = True  # None: neither, as of what a person said
     nothing_asked: ClassVar[tuple[str, ...]] = ()  # labels for a reply that the scorer's question does not concern
 
     @property

@@ -25,6 +25,7 @@ class Crisis(Scorer):
     kind: Literal["crisis"] = "crisis"
     forms: ClassVar[tuple[Form, ...]] = ("text", "reply", "dialogue")
     labels: ClassVar[tuple[str, ...]] = tuple(severity.label for severity in Severity)
+    higher_is_better: ClassVar[bool | None] = None
 
     def data_files(self) -> tuple[Path, ...]:
         """The rules and the code that applies them."""

@@ -61,6 +61,7 @@ class Detoxify(Scorer):
     batch_size: int = Field(ge=1)
 
     labels: ClassVar[tuple[str, ...]] = ("toxic", "ok")
+    higher_is_better: ClassVar[bool | None] = False
 
     @property
     def version(self) -> str:

@@ -35,6 +35,7 @@ class Linear(Scorer):
     threshold: float = Field(gt=0, lt=1)
 
     labels: ClassVar[tuple[str, ...]] = ("toxic", "ok")
+    higher_is_better: ClassVar[bool | None] = False
 
     @property
     def version(self) -> str:

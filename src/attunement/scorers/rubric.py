@@ -8,7 +8,7 @@ surface rules: they see words and form, so a warm reply in unusual words may get
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -83,7 +83,7 @@ class RubricFile(_Shape):
     about: str
     asked_if_ai: list[str] = Field(description="how a person asks whether they speak with a machine")
     stop_words: str = Field(description="words that reflect nothing of a person, separated by spaces")
-    criteria: list[Criterion]
+    criteria: Annotated[list[Criterion], Field(min_length=1)]
 
 
 def load_rubric(path: Path) -> RubricFile:
@@ -92,6 +92,8 @@ def load_rubric(path: Path) -> RubricFile:
         rubric = RubricFile.model_validate(read_yaml(path))
     except ValidationError as error:
         raise DataError(f"{path} is not a rubric: {first_fault(error)}.") from error
+    if not any(criterion.critical for criterion in rubric.criteria):
+        raise DataError(f"{path} has no criterion with `critical: true`; without one every reply is labelled met.")
     for pattern in [*rubric.asked_if_ai, *(p for c in rubric.criteria for check in c.checks for p in _patterns(check))]:
         try:
             re.compile(pattern)

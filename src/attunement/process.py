@@ -1,0 +1,38 @@
+"""How a stage begins as a process: its arguments, and its end when `dvc` ends."""
+
+import argparse
+import ctypes
+import signal
+import sys
+from typing import TypeVar
+
+S = TypeVar("S", bound=str)
+
+
+def begin(module: str, doc: str | None) -> None:
+    """Begin a stage that takes no argument: an unknown one ends with the usage and status 2, and --help helps.
+
+    A stage that ignored ``--enforce`` would seem to obey it.
+    """
+    _parser(module, doc).parse_args()
+    _die_with_parent()
+
+
+def begin_with(module: str, doc: str | None, *, choices: tuple[S, ...]) -> S:
+    """Begin a stage that takes one of ``choices``, and return it."""
+    parser = _parser(module, doc)
+    parser.add_argument("choice", choices=choices)
+    chosen: S = parser.parse_args().choice
+    _die_with_parent()
+    return chosen
+
+
+def _parser(module: str, doc: str | None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"python -m attunement.{module}", description=doc)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when `dvc` dies; else a killed `dvc repro` leaves its stage running."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
