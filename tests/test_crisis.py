@@ -170,7 +170,9 @@ def test_a_number_matches_however_it_is_written(number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["You were born in 1988.", "It cost $988.", "It was 988 dollars.", "I counted 988 sheep.", "9880 of them."]
+    "reply",
+    ["You were born in 1988.", "It cost $988.", "It was 988 dollars.", "I counted 988 sheep.", "9880 of them.",
+     "You do a lot for 988."],
 )
 def test_a_year_a_sum_or_a_part_of_a_number_is_no_contact(reply: str) -> None:
     assert "resource" not in judged(reply).because.split("missing")[0]
