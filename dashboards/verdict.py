@@ -1,6 +1,7 @@
 """The verdict: what a clinician sees first. Passed or not, rule by rule, what was evaluated, and the numbers."""
 
 import re
+from datetime import date
 
 import streamlit as st
 
@@ -10,6 +11,8 @@ from attunement.records import RuleResult, Verdict
 
 PASSED = ("Every rule below held on the replies that were measured. That is evidence within the stated bounds, not "
           "proof of safety: a rule sees only what its suite asks and its scorer can detect.")
+EXPIRED = ("The rules held, and since then a helpline that replies may name has gone too long without being verified. "
+           "Do not release this model until the helplines are verified again and `dvc repro` has judged anew.")
 NOT_PASSED = "At least one rule below did not hold. Do not release this model, and show it to nobody in distress."
 
 
@@ -18,7 +21,10 @@ def outcome(verdict: Verdict) -> None:
     failed = [rule for rule in verdict.rules if not rule.passed]
     rules = show.count(len(verdict.rules), "rule")
     with st.container(border=True):
-        if verdict.passed:
+        if verdict.passed and verdict.expired(date.today()):
+            st.header("EXPIRED: passed, for days that are not today", anchor=False)
+            st.markdown(EXPIRED)
+        elif verdict.passed:
             st.header(f"PASSED: all of {rules} held", anchor=False)
             st.markdown(PASSED)
         else:

@@ -25,6 +25,7 @@ def params(**changes: Any) -> Curate:
         "max_turns": 6,
         "val_frac": 0.2,
         "test_frac": 0.1,
+        "dialogues": "all",
     }
     return Curate.model_validate(declared | changes)
 

@@ -1,8 +1,9 @@
 """Toy evidence for the tests of gate and report: scores, a selection and benchmarks of a model that nobody trained."""
 
 from collections.abc import Sequence
+from datetime import date
 
-from attunement.records import Bench, Candidate, ModelName, Score, Selection
+from attunement.records import Bench, Candidate, ModelName, RuleResult, Score, Selection, Verdict
 
 
 def score(
@@ -59,3 +60,8 @@ def selection(*, eligible: bool = True) -> Selection:
 
 def bench(value: float | None, *, metric: str = "acc", task: str = "toy") -> Bench:
     return Bench(task=task, version="1", metric=metric, value=value, stderr=None if value is None else 0.02, n=40)
+
+
+def verdict_of(passed: bool, rules: Sequence[RuleResult]) -> Verdict:
+    """A verdict of these rules that holds for ever."""
+    return Verdict(passed=passed, rules=tuple(rules), valid_from=date.min, valid_until=date.max)

@@ -1,6 +1,7 @@
 """``attune check``: it looks into every file that the parameters name, and lists all that is wrong at once."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from attunement.checks import check_files
 from attunement.errors import DataError
 from attunement.params import Params, load
+from attunement.suites import read_suite
 from curation import row, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +36,7 @@ def test_what_is_shipped_is_in_order(project: Path) -> None:
     lines = check_files(load())
     assert all(line.startswith("ok  ") for line in lines)
     assert any(line.startswith("ok  source attunement: ") for line in lines)
-    assert "ok  suite crisis: 20 prompts" in lines
+    assert f"ok  suite crisis: {len(read_suite('crisis'))} prompts" in lines
 
 
 def test_all_faults_are_listed_at_once(project: Path) -> None:
@@ -44,14 +46,15 @@ def test_all_faults_are_listed_at_once(project: Path) -> None:
     shutil.rmtree(project / "data/sources/attunement")
     (project / "data/resources/helplines.yaml").write_text("US: {resources: []}\n")
     message = told(load())
-    assert message.startswith("6 faults in files that params.yaml names:")
+    assert message.startswith("9 faults in files that params.yaml names:")
     for fault in (
-        "suite 'empathy': data/suites/empathy.jsonl does not exist. Suites here: adversarial, crisis.",
+        "suite 'empathy': data/suites/empathy.jsonl does not exist. Suites here: adversarial_probe, "
+        "adversarial_test, benign, crisis, misinformation, over_refusal, sycophancy.",
         "source attunement: source 'attunement': no file matches data/sources/attunement/*.jsonl",
         "helplines: data/resources/helplines.yaml does not list helplines by region: US.emergency",
         "scorer referral: data/resources/helplines.yaml does not list helplines",
         "scorer rubric:support: data/rubrics/support.yaml is missing",
-        "no YAML file in data/tasks holds `task: attunement_listening`",
+        "no YAML file in data/tasks holds `task: attunement_better_reply`",
     ):
         assert fault in message
 
@@ -60,7 +63,7 @@ def test_a_row_that_curation_would_quarantine_is_named_by_its_place(project: Pat
     write(project / "data/sources/attunement/toy.jsonl", row("Lilies.", "Yes."), row(*"abcd", risk="severe", line=2))
     (project / "data/sources/attunement/torn.jsonl").write_text("{\n")
     message = told(load())
-    assert "3 of 83 rows are broken, more than curate.max_quarantined_frac (0.0%)" in message
+    assert re.search(r"3 of \d+ rows are broken, more than curate\.max_quarantined_frac \(0\.0%\)", message)
     assert "toy.jsonl:1 turns: 2 turns, expected 4 to 20" in message
     assert "toy.jsonl:2 tags: a tag `risk` must be one of none" in message
     assert "torn.jsonl:1 the line: Invalid JSON" in message
@@ -75,12 +78,12 @@ def test_a_source_without_a_row_is_a_fault(project: Path) -> None:
 
 
 def test_a_prompt_whose_severity_is_no_word_of_ours_is_a_fault(project: Path) -> None:
-    line = {"context": [{"role": "user", "text": "Lilies."}], "category": "toy", "tags": {"risk": "severe"}}
+    line = {"context": [{"role": "user", "text": "Lilies."}], "category": "toy", "severity": "severe"}
     with (project / "data/suites/crisis.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     message = told(load())
-    assert "suite crisis: prompt " in message
-    assert "must be one of none, passive, active, imminent" in message
+    assert "suite crisis: data/suites/crisis.jsonl:" in message
+    assert "severity: Input should be 'none', 'passive', 'active' or 'imminent'" in message
     assert "Lilies" not in message
 
 
@@ -99,11 +102,12 @@ def test_helplines_that_are_no_yaml_are_a_fault_and_no_traceback(project: Path, 
     "files", ['"data/gone.jsonl"', '["data/gone.jsonl"]', "{test: data/gone.jsonl}", "{test: [data/gone.jsonl]}"]
 )
 def test_a_tasks_data_that_is_missing_is_a_fault_however_it_is_declared(project: Path, files: str) -> None:
-    task = project / "data/tasks/listening/listening.yaml"
-    task.write_text(f"task: attunement_listening\ndataset_kwargs:\n  data_files: {files}\n", encoding="utf-8")
-    assert "data/tasks/listening/listening.yaml names data/gone.jsonl, which does not exist" in told(load())
+    task = project / "data/tasks/better_reply/better_reply.yaml"
+    task.write_text(f"task: attunement_better_reply\ndataset_kwargs:\n  data_files: {files}\n", encoding="utf-8")
+    assert "data/tasks/better_reply/better_reply.yaml names data/gone.jsonl, which does not exist" in told(load())
 
 
 def test_a_task_without_local_data_is_in_order(project: Path) -> None:
-    (project / "data/tasks/listening/listening.yaml").write_text("task: attunement_listening\n", encoding="utf-8")
-    assert "ok  task attunement_listening: data/tasks/listening/listening.yaml" in check_files(load())
+    task = project / "data/tasks/better_reply/better_reply.yaml"
+    task.write_text("task: attunement_better_reply\n", encoding="utf-8")
+    assert "ok  task attunement_better_reply: data/tasks/better_reply/better_reply.yaml" in check_files(load())

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,7 @@ def test_a_file_that_is_none_is_named(here: Path, file: str) -> None:
     assert f"{file} is not a file." in result.stderr
 
 
-def verdict(*, passed: bool) -> None:
+def verdict(*, passed: bool, until: date | None = date.max) -> None:
     results = tuple(
         RuleResult(
             name=name,
@@ -236,7 +237,8 @@ def verdict(*, passed: bool) -> None:
         with publishing(judged) as folder:
             write_json(folder / "toy.json", {"toy": True})
     with publishing(Path("out/gate")) as folder:
-        write_json(folder / "verdict.json", Verdict(passed=passed, rules=results))
+        write_json(folder / "verdict.json", Verdict(passed=passed, rules=results, valid_from=date(2026, 1, 1),
+                                                            valid_until=until))
         write_json(folder / "judged.json", judged_now(load()))
     write_json(Path("metrics/headline.json"), {"toxic": None, "val_loss": selection().candidates[0].val_loss})
 
@@ -252,13 +254,21 @@ def test_only_an_enforced_verdict_that_failed_ends_with_status_1(
     assert attune("gate", *words).exit_code == status
 
 
+@pytest.mark.parametrize("until", [None, date(2026, 1, 2)])
+def test_a_passed_verdict_whose_helplines_grew_stale_has_expired(here: Path, until: date | None) -> None:
+    verdict(passed=True, until=until)
+    told = attune("gate", "--enforce")
+    assert told.exit_code == 1
+    assert "EXPIRED: verify the helplines again" in told.stdout
+
+
 def test_the_page_tells_each_rule_with_its_reason_and_what_was_not_scored(here: Path) -> None:
     verdict(passed=False)
     told = attune("gate").stdout
     assert "NOT PASSED: this model must not be released (1 of 2 rules hold)" in told
     assert "holds  first\n           because of first" in told
     assert "FAILS  second\n           because of second" in told
-    assert "toxic      not scored   share that is toxic, of replies to 'adversarial' by linear" in told
+    assert "toxic      not scored   share that is toxic, of replies to 'adversarial_test' by linear" in told
 
 
 @pytest.mark.parametrize("words", [(), ("--enforce",)])

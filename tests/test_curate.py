@@ -145,6 +145,19 @@ def test_a_dialogue_lies_in_one_split_and_the_shares_are_near_those_declared() -
     assert sizes == pytest.approx([700, 200, 100], abs=45)
 
 
+@pytest.mark.parametrize("amount", [5, 12])
+def test_of_more_dialogues_than_declared_a_sample_is_taken_and_the_ledger_says_of_each(amount: int) -> None:
+    rows = [harmless(i) for i in range(30)]
+    done = curate(params(dialogues=amount), [(source(), one) for one in rows], HELPLINES)
+    assert sum(len(dialogues) for dialogues in done.splits.values()) == amount
+    assert done.counts() == {"read": 30, "kept": amount, "dropped": 30 - amount, "quarantined": 0}
+    dropped = [entry for entry in done.ledger if entry.action == "dropped"]
+    assert {(entry.rule, entry.evidence) for entry in dropped} == {
+        ("not_in_sample", f"{amount} of 30, curate.dialogues")}
+    again = curate(params(dialogues=amount), [(source(), one) for one in rows[::-1]], HELPLINES)
+    assert again.splits == done.splits
+
+
 def test_splits_are_sorted_by_id_and_the_ledger_by_place() -> None:
     done = curated(*map(harmless, (5, 3, 9, 1)))
     assert [entry.line for entry in done.ledger] == [1, 3, 5, 9]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_a_passing_verdict_says_passed_and_what_that_is_not(tmp_path: Path, monk
     assert at.header[0].value == f"PASSED: all of {n} rules held"
     assert "NOT PASSED" not in words(at)
     assert "not proof of safety" in words(at).replace("\n", " ")
+
+
+def test_a_passed_verdict_whose_helplines_grew_stale_is_not_shown_as_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, passed=True)
+    verdict = read_json(tmp_path / "out/gate/verdict.json", Verdict)
+    with publishing(tmp_path / "out/gate") as folder:
+        write_json(folder / "verdict.json", verdict.model_copy(update={"valid_until": date(2026, 1, 1)}))
+    monkeypatch.chdir(tmp_path)
+    at = opened("verdict")
+    assert at.header[0].value == "EXPIRED: passed, for days that are not today"
 
 
 def test_a_verdict_that_contradicts_its_rules_is_not_shown_as_passed(run: Path) -> None:

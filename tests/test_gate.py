@@ -1,5 +1,6 @@
 """The gate fails closed: what was not measured, or not measured on enough, does not pass."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 from attunement import gate as stage
 from attunement.artefacts import publishing, read_json, verify, write_json, write_jsonl
 from attunement.gate import Evidence, judge
-from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Rule, SelectionRule
+from attunement.helplines import Helplines, Region, load_helplines
+from attunement.params import BenchmarkRule, FailuresRule, Gate, HelplinesRule, ImprovementRule, Rule, SelectionRule
 from attunement.records import RuleResult, Score, Verdict
 from attunement.stats import upper_bound
 from evidence import bench, pairs, score, scores, selection
 
 ROOT = Path(__file__).resolve().parents[1]
+HELPLINES = load_helplines(ROOT / "data/resources/helplines.yaml")
 
 
 def failures(**changes: Any) -> FailuresRule:
@@ -53,6 +56,7 @@ def judged(rule: Rule, given: list[Score] | None = None, **more: Any) -> RuleRes
         probe_suite=more.get("probe_suite", "another"),
         scores=given or [],
         bench=more.get("bench", {}),
+        helplines=more.get("helplines", HELPLINES),
     )
     verdict = judge(Gate(confidence=0.95, rules=(rule,)), evidence, seed=1)
     (result,) = verdict.rules
@@ -243,7 +247,8 @@ def test_a_checkpoint_that_failed_the_probe_fails_the_gate() -> None:
 
 def test_one_failed_rule_fails_the_verdict_and_all_are_told_in_order() -> None:
     rules = (SelectionRule(kind="selection", name="first"), failures(name="second"), benchmark())
-    evidence = Evidence(selection=selection(), probe_suite="another", scores=scores(["ok"] * 64), bench={})
+    evidence = Evidence(selection=selection(), probe_suite="another", scores=scores(["ok"] * 64), bench={},
+                        helplines=HELPLINES)
     verdict = judge(Gate(confidence=0.95, rules=rules), evidence, seed=1)
     assert [(rule.name, rule.passed) for rule in verdict.rules] == [
         ("first", True),
@@ -262,24 +267,68 @@ def test_the_stage_publishes_a_failed_verdict_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
     toy = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(toy.replace("@SHA256@", "0" * 64), encoding="utf-8")
     for model in ("base", "tuned"):
         with publishing(Path(f"out/bench/{model}")) as folder:
             write_jsonl(folder / "bench.jsonl", [])
     with publishing(Path("out/score")) as folder:
-        write_jsonl(folder / "scores.jsonl", scores(["ok"] * 64, suite="adversarial"))
+        write_jsonl(folder / "scores.jsonl", scores(["ok"] * 64, suite="adversarial_test"))
     with publishing(Path("out/select")) as folder:
         write_json(folder / "selection.json", selection())
     stage.main()
     verdict = read_json(verify(Path("out/gate")) / "verdict.json", Verdict)
-    assert [rule.passed for rule in verdict.rules] == [True, True, False, False, False, False]
-    assert "NOT passed: 2 of 6 rules hold" in capsys.readouterr().err
+    assert [rule.passed for rule in verdict.rules[:6]] == [True, True, False, False, False, False]
+    assert verdict.valid_from == date(2026, 11, 24)
+    assert "rules hold" in capsys.readouterr().err
 
 
 def test_nothing_passes_whose_checkpoint_did_not_pass_the_probe_whatever_the_rules_say() -> None:
     refused = selection().model_copy(update={"eligible": False})
-    evidence = Evidence(selection=refused, probe_suite="another", scores=scores(["ok"] * 64), bench={})
+    evidence = Evidence(selection=refused, probe_suite="another", scores=scores(["ok"] * 64), bench={},
+                        helplines=HELPLINES)
     verdict = judge(Gate(confidence=0.95, rules=(failures(),)), evidence, seed=1)
     assert verdict.rules[0].passed
     assert not verdict.passed
+
+
+def lines(*verified: date | None) -> Helplines:
+    """Regions whose emergency number and one service were verified on these days."""
+    emergency = {"contact": "999", "verified_on": verified[0], "source": "toy"}
+    resources = [{"name": f"Toy {i}", "kind": "crisis_line", "contacts": [f"100 10{i}"], "channels": ["call"],
+                  "hours": "24/7", "cost": "free", "languages": ["en"], "confidential": True, "verified_on": day,
+                  "source": "toy"} for i, day in enumerate(verified[1:])]
+    return {"XX": Region.model_validate({"emergency": emergency, "resources": resources, "stale": []})}
+
+
+def stale_rule(days: int = 30) -> HelplinesRule:
+    return HelplinesRule(kind="helplines", name="toy rule", as_of=date(2026, 3, 31), stale_after_days=days)
+
+
+@pytest.mark.parametrize(
+    ("verified", "passed", "told"),
+    [
+        ((date(2026, 3, 1), date(2026, 3, 31)), True, "all 2 were verified within 30 days of 2026-03-31"),
+        ((date(2026, 3, 1), None), False, "1 of 2 helplines are stale on 2026-03-31: 1 never verified, 0"),
+        ((date(2026, 2, 28), date(2026, 3, 31)), False, "1 of 2 helplines are stale on 2026-03-31: 0 never verified"),
+        ((date(2026, 3, 1), date(2026, 4, 1)), False, "1 of 2 helplines"),
+    ],
+)
+def test_a_helpline_never_verified_or_too_long_ago_or_on_a_day_to_come_fails_the_gate(
+    verified: tuple[date | None, ...], passed: bool, told: str
+) -> None:
+    result = judged(stale_rule(), helplines=lines(*verified))
+    assert result.passed is passed
+    assert told in result.because
+
+
+def test_a_verdict_holds_until_the_first_helpline_grows_stale() -> None:
+    def verdict(*days: date | None) -> Verdict:
+        evidence = Evidence(selection=selection(), probe_suite="another", scores=[], bench={}, helplines=lines(*days))
+        return judge(Gate(confidence=0.95, rules=(stale_rule(),)), evidence, seed=1)
+
+    held = verdict(date(2026, 3, 10), date(2026, 3, 2))
+    assert (held.valid_from, held.valid_until) == (date(2026, 3, 31), date(2026, 4, 1))
+    assert [held.expired(date(2026, *day)) for day in ((3, 30), (3, 31), (4, 1), (4, 2))] == [True, False, False, True]
+    assert verdict(date(2026, 3, 10), None).expired(date(2026, 3, 31))

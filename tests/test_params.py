@@ -152,7 +152,8 @@ def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: st
         (
             "      suite: crisis\n      scorer",
             "      suite: crises\n      scorer",
-            "rules.2.suite: 'crises' is not in respond.suites (adversarial, empathy, crisis). Did you mean 'crisis'?",
+            "rules.2.suite: 'crises' is not in respond.suites (adversarial_test, empathy, crisis). Did you mean "
+            "'crisis'?",
         ),
         (
             "      suite: empathy\n      scorer: rubric:support\n      min_d",
@@ -166,12 +167,12 @@ def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: st
         ),
         ("passes: [met]", "passes: [meet]", "gate.rules.3.passes: 'meet' is not in the labels of rubric:support"),
         (
-            "      task: attunement_listening",
-            "      task: listening",
-            "gate.rules.5.task: 'listening' is not in bench.tasks",
+            "      task: attunement_better_reply",
+            "      task: better_reply",
+            "gate.rules.5.task: 'better_reply' is not in bench.tasks",
         ),
         (
-            "toxic: {suite: adversarial",
+            "toxic: {suite: adversarial_test",
             "toxic: {suite: adversarail",
             "headline.toxic.suite: 'adversarail' is not in respond.suites",
         ),
@@ -186,7 +187,8 @@ def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: st
             "headline.referral.labels: 'whole' is not in the labels of referral",
         ),
         ("    toxic: {", "    val_loss: {", "report.headline.val_loss: 'val_loss' is always in the headline"),
-        ("[adversarial, empathy, crisis]", "[adversarial, empathy, crisis, crisis]", "'crisis' stands twice"),
+        ("empathy: 20", "empathy: 0", "respond.suites.empathy: expected greater than or equal to 1"),
+        ("empathy: 20", "empathy: every", "respond.suites.empathy: expected"),
         ("  min_turns: 4", "  min_turns: 40", "curate.min_turns: min_turns 40 is above max_turns 20"),
         ("  val_frac: 0.12", "  val_frac: 0.92", "curate.val_frac: val_frac + test_frac must stay below 1"),
     ],
@@ -222,7 +224,7 @@ def test_a_file_that_is_no_map_names_the_sections_it_should_hold(tmp_path: Path,
         (b"seed: \xff\n", "is not UTF-8 (byte 6)"),
         (b"seed: [\n", "not YAML"),
         (b"seed: \x07\n", "is not YAML"),
-        (b"seed: 2026-04-01\n", "neither text, number, list nor map"),
+        (b"seed: !!set {a}\n", "neither text, number, list nor map"),
     ],
 )
 def test_a_file_that_can_not_be_read_says_why(tmp_path: Path, content: bytes, told: str) -> None:

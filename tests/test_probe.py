@@ -25,7 +25,8 @@ class Shouts(Scorer):
 
 def prompts() -> list[Prompt]:
     contexts = [(Turn(role="user", text=f"Question {i}"),) for i in range(3)]
-    return [Prompt(suite="toy", prompt_id=turns_id(c), context=c, category="x", locale="und", tags={})
+    return [Prompt(suite="toy", prompt_id=turns_id(c), context=c, category="x", locale="und", severity="none", good="",
+                   fail="", right="", pair="", tags={})
             for c in contexts]
 
 

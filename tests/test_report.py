@@ -9,10 +9,11 @@ from jinja2 import UndefinedError
 
 from attunement import report as stage
 from attunement.artefacts import publishing, verify, write_json, write_jsonl
+from attunement.helplines import Verified
 from attunement.params import Headline, HubWeights, Params, PathWeights, Weights, load
-from attunement.records import ModelName, RuleResult, ScoreSummary, Verdict
+from attunement.records import ModelName, RuleResult, ScoreSummary
 from attunement.report import benches, comparison, headline, render
-from evidence import bench, selection
+from evidence import bench, selection, verdict_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = load(ROOT / "params.yaml")
@@ -46,7 +47,7 @@ def summary(
     scorer: str = "linear",
 ) -> ScoreSummary:
     return ScoreSummary(
-        suite="adversarial",
+        suite="adversarial_test",
         model=model,
         scorer=scorer,
         n=8,
@@ -61,11 +62,12 @@ def summary(
 
 def card(params: Params = PARAMS, **changes: Any) -> str:
     evidence = {
-        "verdict": Verdict(passed=True, rules=(rule(),)),
+        "verdict": verdict_of(True, (rule(),)),
         "selection": selection(),
         "curated": CURATED,
         "comparison": comparison([summary("base"), summary()]),
         "benches": benches([bench(0.5)], [bench(0.6)]),
+        "helplines": [Verified("XX", "Toy line", None)],
     }
     return render(params, evidence | changes)
 
@@ -79,20 +81,20 @@ def test_what_was_not_measured_is_said_and_is_never_zero() -> None:
         comparison=comparison([summary("base", mean=None), summary(mean=None, n_unscored=8)]),
         benches=benches([bench(None)], [bench(0.6)]),
     )
-    assert rows(told, "| adversarial")[0] == (
-        "| adversarial | linear | not scored (not scored to not scored) | not scored "
+    assert rows(told, "| adversarial_test")[0] == (
+        "| adversarial_test | linear | not scored (not scored to not scored) | not scored "
         "(not scored to not scored) | 8 | 0 / 8 |"
     )
     assert rows(told, "| toy | acc") == ["| toy | acc | not scored ± not scored | 0.600 ± 0.020 | 40 |"]
 
 
 def test_a_pipe_or_a_line_end_in_a_reason_breaks_no_table() -> None:
-    told = card(verdict=Verdict(passed=True, rules=(rule("a|b", because="one|two\nthree"),)))
+    told = card(verdict=verdict_of(True, (rule("a|b", because="one|two\nthree"),)))
     assert rows(told, "| a\\") == ["| a\\|b | yes | one\\|two three |"]
 
 
 def test_a_failed_gate_is_on_the_card() -> None:
-    told = card(verdict=Verdict(passed=False, rules=(rule("first"), rule("second", passed=False))))
+    told = card(verdict=verdict_of(False, (rule("first"), rule("second", passed=False))))
     assert "## Verdict: NOT passed" in told
     assert "1 of 2 rules hold." in told
     assert "| second | **no** | as measured |" in told
@@ -140,14 +142,14 @@ def test_an_unknown_name_in_the_template_is_an_error_and_not_a_blank() -> None:
     with pytest.raises(UndefinedError, match="benches"):
         render(
             PARAMS,
-            {"verdict": Verdict(passed=True, rules=()), "selection": selection(), "curated": CURATED, "comparison": []},
+            {"verdict": verdict_of(True, ()), "selection": selection(), "curated": CURATED, "comparison": []},
         )
 
 
 def test_base_and_tuned_are_compared_where_both_have_a_score() -> None:
     found = comparison([summary("base"), summary(), summary(scorer="other")])
     assert [(row["suite"], row["scorer"], row["base"].model, row["tuned"].model) for row in found] == [
-        ("adversarial", "linear", "base", "tuned")
+        ("adversarial_test", "linear", "base", "tuned")
     ]
 
 
@@ -162,11 +164,11 @@ def test_benchmarks_meet_by_name_and_a_missing_one_is_not_measured() -> None:
 
 
 def wanted(*labels: str) -> dict[str, Headline]:
-    return {"toxic": Headline(suite="adversarial", scorer="linear", labels=labels)}
+    return {"toxic": Headline(suite="adversarial_test", scorer="linear", labels=labels)}
 
 
 def numbers(declared: dict[str, Headline], *summaries: ScoreSummary) -> dict[str, float | None]:
-    verdict = Verdict(passed=False, rules=(rule("a"), rule("b"), rule("c", passed=False)))
+    verdict = verdict_of(False, (rule("a"), rule("b"), rule("c", passed=False)))
     return headline(declared, verdict, selection(), summaries)
 
 
@@ -203,7 +205,7 @@ def written(*, bench_tuned: bool = True) -> None:
         with publishing(Path(f"out/bench/{name}")) as folder:
             write_jsonl(folder / "bench.jsonl", found)
     with publishing(Path("out/gate")) as folder:
-        write_json(folder / "verdict.json", Verdict(passed=False, rules=(rule(passed=False),)))
+        write_json(folder / "verdict.json", verdict_of(False, (rule(passed=False),)))
     with publishing(Path("out/select")) as folder:
         write_json(folder / "selection.json", selection())
     with publishing(Path("out/score")) as folder:
@@ -217,6 +219,7 @@ def test_the_stage_writes_a_card_and_a_headline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench_tuned: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
     written(bench_tuned=bench_tuned)
     stage.main()
     assert "# attunement-starter-135m" in (verify(Path("out/report")) / "card.md").read_text(encoding="utf-8")
@@ -235,6 +238,7 @@ def test_the_stage_says_which_input_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
     written()
     Path("out/curate/summary.json").unlink()
     with pytest.raises(SystemExit):

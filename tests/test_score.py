@@ -17,7 +17,7 @@ from attunement.scorers.referral import Referral
 from attunement.suites import read_suite
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8").replace("@SHA256@", "0" * 64)
 
 
 class Length(Scorer):
@@ -47,6 +47,11 @@ def prompt(prompt_id: str, suite: str = "toy", **tags: str) -> Prompt:
         context=(Turn(role="user", text="Hello."),),
         category="toy",
         locale="en-US",
+        severity="none",
+        good="",
+        fail="",
+        right="",
+        pair="",
         tags=tags,
     )
 
@@ -136,13 +141,13 @@ def test_the_stage_scores_both_models_on_every_suite(
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(
-        SHIPPED.replace("suites: [adversarial, empathy, crisis]", "suites: [crisis]")
-        .replace("suite: adversarial, ", "suite: crisis, ")
+        TOY.replace("suites: {adversarial_test: 40, empathy: 20, crisis: 20}", "suites: {crisis: 20}")
+        .replace("suite: adversarial_test, ", "suite: crisis, ")
         .replace("suite: empathy", "suite: crisis")
-        .replace("      suite: adversarial", "      suite: crisis"),
+        .replace("      suite: adversarial_test", "      suite: crisis"),
         encoding="utf-8",
     )
-    prompts = read_suite("crisis")
+    prompts = read_suite("crisis", amount=20)
     models: tuple[ModelName, ...] = ("base", "tuned")
     for model in models:
         with publishing(Path(f"out/respond/{model}")) as folder:
@@ -157,7 +162,8 @@ def test_the_stage_scores_both_models_on_every_suite(
         ("base", "rubric:support"),
     ]
     referral = next(s for s in summaries if (s.model, s.scorer) == ("tuned", "referral"))
-    assert (referral.n, referral.labels) == (len(prompts), {"none": len(prompts)})
+    assert 0 < referral.n < referral.n + referral.n_not_asked == len(prompts)  # false alarms ask for no referral
+    assert "complete" not in referral.labels
     assert (
         f"{2 * 3 * len(prompts)} scores of {2 * len(prompts)} replies by 3 scorers, 0 unscored"
         in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Suites: a prompt is known by its words, a broken line by its place, and every shipped suite reads."""
+"""Suites: a prompt is known by its words, a broken line by its place, and and a label names a written rule."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 
 from attunement.errors import DataError
 from attunement.records import Turn, turns_id
-from attunement.suites import read_suite, suite_path
+from attunement.suites import read_flawed, read_scripts, read_suite, rule_names, suite_path
 
-SUITES = Path(__file__).resolve().parents[1] / "data/suites"
+RULES = Path(__file__).resolve().parents[1] / "data/LABELLING.md"
 
 
 def line(*texts: str, **more: object) -> str:
@@ -23,17 +23,11 @@ def suite(folder: Path, *lines: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in SUITES.glob("*.jsonl")))
-def test_every_shipped_suite_reads_sorted_and_without_a_repeat(name: str) -> None:
-    ids = [prompt.prompt_id for prompt in read_suite(name, SUITES)]
-    assert ids == sorted(set(ids))
-    assert len(ids) >= 20
-
-
 def test_a_prompts_id_follows_from_its_words_alone(tmp_path: Path) -> None:
-    (prompt,) = read_suite("toy", suite(tmp_path, line("Hello.", locale="en-GB", tags={"risk": "none"})))
+    (prompt,) = read_suite("toy", suite(tmp_path, line("Hello.", locale="en-GB", severity="active")))
     assert prompt.prompt_id == turns_id([Turn(role="user", text="Hello.")])
-    assert (prompt.suite, prompt.locale, prompt.tags) == ("toy", "en-GB", {"risk": "none"})
+    assert (prompt.suite, prompt.locale, prompt.severity) == ("toy", "en-GB", "active")
+    assert prompt.tags == {"risk": "active"}
 
 
 def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
@@ -51,6 +45,10 @@ def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
         (line("Hello.", "Hello you."), "the context must end with a user turn"),
         (line("first"), "repeats a context of this suite"),
         (line("first", locale="en-GB"), "repeats a context of this suite"),
+        (line("second", locale="english"), "locale: String should match pattern"),
+        (line("second", severity="grave"), "severity: Input should be 'none', 'passive', 'active' or 'imminent'"),
+        (line("second", tags={"risk": "active"}), "tags.risk: write it as `severity`"),
+        (line("second", id="0" * 16), "id is 0000000000000000, expected "),
     ],
 )
 def test_a_broken_line_is_named_by_its_place(tmp_path: Path, broken: str, told: str) -> None:
@@ -77,3 +75,63 @@ def test_a_suite_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
 def test_a_suite_without_a_prompt_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no prompt"):
         read_suite("toy", suite(tmp_path, "", "  "))
+
+
+def test_a_part_of_a_suite_is_fixed_and_stratified(tmp_path: Path) -> None:
+    lines = [line(f"{name} {i}", severity=name) for name in ("none", "active") for i in range(10)]
+    part = read_suite("toy", suite(tmp_path, *lines), amount=6)
+    assert [prompt.severity for prompt in part].count("active") == 3
+    assert part == read_suite("toy", suite(tmp_path, *lines[::-1]), amount=6)
+
+
+def test_a_twin_alone_is_an_error_and_twins_are_taken_together(tmp_path: Path) -> None:
+    pairs = [line(f"{state} {i}", pair=str(i)) for i in range(8) for state in ("sad", "flat")]
+    part = read_suite("toy", suite(tmp_path, *pairs), amount=5)
+    assert len(part) == 4
+    assert len({prompt.pair for prompt in part}) == 2
+    with pytest.raises(DataError, match="pair '7' has 1 prompt, expected 2"):
+        read_suite("toy", suite(tmp_path, *pairs[:-1]))
+
+
+def script(*turns: str, change_at: int) -> str:
+    return json.dumps({"script": turns, "change_at": change_at, "category": "toy"})
+
+
+def test_a_script_must_change_at_one_of_its_turns(tmp_path: Path) -> None:
+    (found,) = read_scripts("toy", suite(tmp_path, script("a", "b", change_at=1)))
+    assert (found.turns, found.change_at) == (("a", "b"), 1)
+    with pytest.raises(DataError, match=r"toy\.jsonl:1  change_at is 2, expected a place in the script, 0 to 1"):
+        read_scripts("toy", suite(tmp_path, script("a", "b", change_at=2)))
+
+
+def flawed(rule: str, turn: int | None) -> str:
+    turns = [{"role": "assistant", "text": "hi"}, {"role": "assistant", "text": "ho"}]
+    return json.dumps({"turns": turns, "rule": rule, "turn": turn, "because": "toy"})
+
+
+@pytest.mark.parametrize(("rule", "turn"), [("wrong_roles", 1), ("none", None)])
+def test_a_labelled_dialogue_may_have_any_roles(tmp_path: Path, rule: str, turn: int | None) -> None:
+    (found,) = read_flawed("toy", suite(tmp_path, flawed(rule, turn)), RULES)
+    assert (found.rule, found.turn, found.turns[0].role) == (rule, turn, "assistant")
+
+
+@pytest.mark.parametrize(
+    ("rule", "turn", "told"),
+    [
+        ("rudeness", 0, "rule 'rudeness' is not in"),
+        ("judgement", None, "turn is None, expected the place of the turn that breaks the rule, 0 to 1"),
+        ("judgement", 2, "turn is 2"),
+        ("none", 0, "or null for rule none"),
+    ],
+)
+def test_a_label_that_the_written_rules_do_not_hold_is_refused(
+    tmp_path: Path, rule: str, turn: int | None, told: str
+) -> None:
+    with pytest.raises(DataError, match=told):
+        read_flawed("toy", suite(tmp_path, flawed(rule, turn)), RULES)
+
+
+def test_every_written_rule_is_found_in_its_table() -> None:
+    names = rule_names(RULES)
+    assert {"method_detail", "pii_card", "near_duplicate", "none"} <= names
+    assert len(names) == 33

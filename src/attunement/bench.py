@@ -20,6 +20,7 @@ from attunement.params import Params, load
 from attunement.process import begin_with
 from attunement.records import MODELS, Bench, ModelName
 from attunement.respond import load_model
+from attunement.sampling import sample
 
 OUT = Path("out/bench")
 
@@ -36,18 +37,28 @@ def bench(params: Params, model: Any, tokenizer: Any) -> list[Bench]:
     if unknown:
         raise DataError(f"bench.tasks: {', '.join(unknown)} not found in {settings.include} "
                         f"(there: {', '.join(manager.all_tasks) or 'none'}).")
+    samples = {task: _documents(manager, task, amount) for task, amount in settings.tasks.items() if amount != "all"}
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=settings.batch_size,
                    max_length=params.chat.max_context_tokens)
     with _quiet():
         results = simple_evaluate(
             model=harness, tasks=list(settings.tasks), task_manager=manager, log_samples=False, bootstrap_iters=1000,
+            samples=samples or None,
             apply_chat_template=settings.chat_template, random_seed=params.seed, numpy_random_seed=params.seed,
             torch_random_seed=params.seed, fewshot_random_seed=params.seed,
             system_instruction=params.chat.system_prompt if settings.chat_template else None,
         )
     if results is None:
         raise DataError("lm-eval returned no results (it does so on every process but the first).")
-    return records(results, settings.tasks)
+    return records(results, list(settings.tasks))
+
+
+def _documents(manager: Any, task: str, amount: int) -> list[int]:
+    """Places of a fixed sample, spread evenly over the task's documents in their order."""
+    from lm_eval.tasks import get_task_dict
+
+    n = len(list(get_task_dict([task], manager)[task].eval_docs))
+    return sample(range(n), amount, stratum=lambda place: place)
 
 
 def records(results: Any, tasks: Sequence[str]) -> list[Bench]:

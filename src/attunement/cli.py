@@ -6,6 +6,7 @@ here. Starts without torch.
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -114,19 +115,25 @@ def _missing(item: Item) -> str:
 def gate(
     enforce: Annotated[bool, typer.Option("--enforce", help="Exit 1 when the verdict is not passed.")] = False,
 ) -> None:
-    """Show the verdict of the last run, the numbers that matter, and where to look next."""
-    params = load()
+    """Show the verdict of the last run, the numbers that matter, and where to look next.
+
+    Today's date is held against the days for which the verdict was made: when a helpline has grown stale since, it
+    has expired.
+    """
+    params, today = load(), date.today()
     verdict = read_verdict(params)
-    print(_page(verdict, params.report))
-    if enforce and not verdict.passed:
+    print(_page(verdict, params.report, today))
+    if enforce and (not verdict.passed or verdict.expired(today)):
         sys.exit(1)
 
 
-def _page(verdict: Verdict, report: Report) -> str:
+def _page(verdict: Verdict, report: Report, today: date) -> str:
     """The last page of `make repro`: the verdict and its reasons, three numbers, the next command."""
     held = sum(rule.passed for rule in verdict.rules)
     numbers: dict[str, float | None] = json.loads(HEADLINE.read_text(encoding="utf-8")) if HEADLINE.exists() else {}
-    head = "PASSED" if verdict.passed else "NOT PASSED: this model must not be released"
+    head = "NOT PASSED: this model must not be released"
+    if verdict.passed:
+        head = "EXPIRED: verify the helplines again" if verdict.expired(today) else "PASSED"
     lines = ["", f"  Verdict: {head} ({held} of {len(verdict.rules)} rules hold)", ""]
     for rule in verdict.rules:
         lines += [f"    {'holds' if rule.passed else 'FAILS'}  {rule.name}", f"           {rule.because}"]

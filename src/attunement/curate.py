@@ -1,8 +1,9 @@
 """Stage curate: declared corpora → ``out/curate``: train, val and test dialogues, and a ledger of every row.
 
 In order: rows that do not parse or break the form of a dialogue are quarantined; exact duplicates are dropped;
-dialogues of crisis without an explicit safe referral are dropped; the rest is split by a hash of its content,
-so that a dialogue keeps its split when the corpus grows. A later stage learns only from what is kept.
+dialogues of crisis without an explicit safe referral are dropped; of the rest a declared number is taken, stratified
+by severity, and split by a hash of its content, so that a dialogue keeps its split when the corpus grows. A later
+stage learns only from what is kept.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from attunement.process import begin
 from attunement.records import Action, Dialogue, LedgerRow, Turn, turns_id
 from attunement.referral import judge_referral, referral_in
 from attunement.risk import risk_told
+from attunement.sampling import sample
 from attunement.sources.base import Row, Source
 
 OUT = Path("out/curate")
@@ -45,6 +47,7 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], helplines: Helpli
     """Decide about every row, in order. Pure: rows in, decisions out."""
     done = Curated()
     seen: dict[str, str] = {}
+    fit: list[tuple[Dialogue, _Book]] = []
     for source, row in rows:
         book = _Book(done.ledger, source, row)
         if row.fault is not None:
@@ -61,14 +64,26 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], helplines: Helpli
         if gap := _referral_gap(row, helplines):
             book.note("dropped", "crisis_without_safe_referral", gap.evidence, score=gap.share, limit=1.0)
             continue
-        dialogue = _dialogue(source, row, book)
-        split = _split_of(dialogue.id, params)
-        done.splits[split].append(dialogue)
-        book.note("kept", "split", split)
+        fit.append((_dialogue(source, row, book), book))
+    _divide(fit, params, done)
     for dialogues in done.splits.values():
         dialogues.sort(key=lambda dialogue: dialogue.id)
     done.ledger.sort(key=lambda entry: (entry.file, entry.line))
     return done
+
+
+def _divide(fit: Sequence[tuple[Dialogue, "_Book"]], params: Curate, done: Curated) -> None:
+    """Dialogues that may be learnt from into splits; of more than the declared number a sample by severity of risk."""
+    ordered = sorted(fit, key=lambda one: one[0].id)
+    taken = sample(ordered, params.dialogues, stratum=lambda one: Severity.of(one[0].tags.get("risk", "none")))
+    chosen = {dialogue.id for dialogue, _ in taken}
+    for dialogue, book in fit:
+        if dialogue.id not in chosen:
+            book.note("dropped", "not_in_sample", f"{len(chosen)} of {len(fit)}, curate.dialogues")
+            continue
+        split = _split_of(dialogue.id, params)
+        done.splits[split].append(dialogue)
+        book.note("kept", "split", split)
 
 
 @dataclass

@@ -9,11 +9,23 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from attunement.artefacts import MANIFEST, publishing, read_json, read_jsonl, sha256_of, verify, write_json
 from attunement.errors import IntegrityError, ends_clearly
-from attunement.params import BenchmarkRule, FailuresRule, Gate, ImprovementRule, Params, Rule, SelectionRule, load
+from attunement.helplines import Helplines, load_helplines, stale_on, verifications
+from attunement.params import (
+    BenchmarkRule,
+    FailuresRule,
+    Gate,
+    HelplinesRule,
+    ImprovementRule,
+    Params,
+    Rule,
+    SelectionRule,
+    load,
+)
 from attunement.process import begin
 from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict, content_id
 from attunement.stats import paired_lower_bound, pairs_needed, prompts_needed, upper_bound
@@ -30,6 +42,7 @@ class Evidence:
     probe_suite: str
     scores: Sequence[Score]
     bench: dict[ModelName, Sequence[Bench]]
+    helplines: Helplines
 
 
 def judge(params: Gate, evidence: Evidence, *, seed: int) -> Verdict:
@@ -38,7 +51,20 @@ def judge(params: Gate, evidence: Evidence, *, seed: int) -> Verdict:
     Whatever the rules say, nothing passes whose checkpoint did not pass the probe.
     """
     rules = tuple(_judge_rule(rule, params, evidence, seed) for rule in params.rules)
-    return Verdict(passed=evidence.selection.eligible and all(rule.passed for rule in rules), rules=rules)
+    return Verdict(passed=evidence.selection.eligible and all(rule.passed for rule in rules), rules=rules,
+                   valid_from=_valid_from(params), valid_until=_valid_until(params, evidence.helplines))
+
+
+def _valid_from(params: Gate) -> date | None:
+    return max((rule.as_of for rule in params.rules if isinstance(rule, HelplinesRule)), default=None)
+
+
+def _valid_until(params: Gate, helplines: Helplines) -> date | None:
+    """The last day on which every helpline may still be given; None when one is stale already, or none is asked of."""
+    last = [one.expires(rule.stale_after_days) for rule in params.rules if isinstance(rule, HelplinesRule)
+            for one in verifications(helplines)]
+    known = [day for day in last if day is not None]
+    return min(known) if known and len(known) == len(last) else None
 
 
 def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> RuleResult:
@@ -51,6 +77,8 @@ def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> Rule
             return _improvement(rule, evidence.scores, params.confidence, seed)
         case BenchmarkRule():
             return _benchmark(rule, evidence.bench)
+        case HelplinesRule():
+            return _helplines(rule, evidence.helplines)
 
 
 def _selection(rule: SelectionRule, selection: Selection) -> RuleResult:
@@ -146,9 +174,22 @@ def _benchmark(rule: BenchmarkRule, bench: dict[ModelName, Sequence[Bench]]) -> 
                               f"a drop of {rule.max_drop:.3f} is allowed")
 
 
+def _helplines(rule: HelplinesRule, helplines: Helplines) -> RuleResult:
+    """A person in danger is sent to these: none may be stale on the day that the verdict is for."""
+    n, stale = len(verifications(helplines)), stale_on(rule.as_of, helplines, stale_after_days=rule.stale_after_days)
+    never = sum(one.on is None for one in stale)
+    told = (f"{len(stale)} of {n} helplines are stale on {rule.as_of}: {never} never verified, {len(stale) - never} "
+            f"verified more than {rule.stale_after_days} days before or after that day")
+    return RuleResult(name=rule.name, observed=len(stale) / n, limit=0.0, n=n, k=len(stale), upper_bound=None,
+                      n_unscored=0, passed=not stale,
+                      because=told if stale else f"all {n} were verified within {rule.stale_after_days} days of "
+                                                 f"{rule.as_of}")
+
+
 def judged_now(params: Params) -> dict[str, str]:
-    """What a verdict is about: the sha256 of each judged folder's manifest, and a hash of the gate's parameters."""
+    """What a verdict is about: sha256 of each judged folder's manifest and of the helplines, a hash of the rules."""
     hashes = {str(folder): sha256_of(verify(folder) / MANIFEST) for folder in JUDGED}
+    hashes |= {params.curate.helplines: sha256_of(Path(params.curate.helplines))}
     return hashes | {"params": content_id([params.seed, params.gate.model_dump(mode="json")])}
 
 
@@ -177,7 +218,8 @@ def main() -> None:
     }
     evidence = Evidence(selection=read_json(verify(Path("out/select")) / "selection.json", Selection),
                         probe_suite=params.train.probe.suite,
-                        scores=read_jsonl(verify(Path("out/score")) / "scores.jsonl", Score), bench=bench)
+                        scores=read_jsonl(verify(Path("out/score")) / "scores.jsonl", Score), bench=bench,
+                        helplines=load_helplines(Path(params.curate.helplines)))
     verdict = judge(params.gate, evidence, seed=params.seed)
     with publishing(OUT) as folder:
         write_json(folder / "verdict.json", verdict)

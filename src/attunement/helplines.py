@@ -6,7 +6,7 @@ and stand in no list. A number counts however it is written and only as a whole:
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -42,8 +42,9 @@ class Resource(_Shape):
     kind: str
     contacts: list[str]
     channels: list[str]
-    always_open: bool
-    free: bool
+    hours: str  # "24/7", or when it is open, or that this is not certain
+    cost: str  # "free", or what it costs
+    languages: list[str]  # BCP 47, as the operator states them
     confidential: bool
     verified_on: date | None
     source: str
@@ -97,6 +98,31 @@ def load_helplines(path: Path = HELPLINES) -> Helplines:
     if UNKNOWN_REGION not in regions:
         raise DataError(f"{path} has no entry {UNKNOWN_REGION!r}; expected what to give when the region is unknown.")
     return regions
+
+
+class Verified(NamedTuple):
+    """A service of the list and the day on which it was last seen on its operator's or a public body's page."""
+
+    region: str
+    name: str
+    on: date | None
+
+    def expires(self, stale_after_days: int) -> date | None:
+        """The last day on which it may be given; None when it was never verified."""
+        return None if self.on is None else self.on + timedelta(days=stale_after_days)
+
+
+def verifications(helplines: Helplines) -> list[Verified]:
+    """Every service that a reply may name, emergency numbers among them, in the list's order."""
+    return [one for code, region in helplines.items() for one in (
+        Verified(code, f"emergency number ({region.emergency.contact})", region.emergency.verified_on),
+        *(Verified(code, resource.name, resource.verified_on) for resource in region.resources))]
+
+
+def stale_on(day: date, helplines: Helplines, *, stale_after_days: int) -> list[Verified]:
+    """Services that may not be given on ``day``: never verified, or too long ago, or on a day still to come."""
+    return [one for one in verifications(helplines)
+            if (last := one.expires(stale_after_days)) is None or one.on is None or not one.on <= day <= last]
 
 
 def region_of(locale: str, helplines: Helplines) -> str:

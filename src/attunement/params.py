@@ -7,6 +7,7 @@ the nearest right name. No field has a default: what a run did is what the file 
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+Amount = Count | Literal["all"]  # of a fixed, stratified sample; see attunement.sampling
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -104,6 +106,7 @@ class Curate(Section):
     max_turns: Annotated[int, Field(ge=2)]
     val_frac: Probability
     test_frac: Probability
+    dialogues: Amount
 
 
 class Lora(Section):
@@ -117,6 +120,7 @@ class ProbeParams(Section):
     """The probe answers with the limits of ``respond``, so that a checkpoint is judged by what it will say."""
 
     suite: str
+    prompts: Amount
     scorers: Annotated[tuple[Toxicity, ...], Field(min_length=1)]
 
 
@@ -140,7 +144,7 @@ class Select(Section):
 
 
 class Respond(Section):
-    suites: Annotated[tuple[str, ...], Field(min_length=1)]
+    suites: Annotated[dict[str, Amount], Field(min_length=1)]
     max_new_tokens: Count
     batch_size: Count
 
@@ -151,7 +155,7 @@ class ScoreParams(Section):
 
 class BenchParams(Section):
     include: str
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Annotated[dict[str, Amount], Field(min_length=1)]
     chat_template: bool
     batch_size: Count
 
@@ -201,7 +205,17 @@ class BenchmarkRule(Section):
     max_drop: Annotated[float, Field(ge=0)]
 
 
-Rule = Annotated[SelectionRule | FailuresRule | ImprovementRule | BenchmarkRule, Field(discriminator="kind")]
+class HelplinesRule(Section):
+    """No contact of ``curate.helplines`` is stale on ``as_of``: never verified, or over ``stale_after_days`` ago."""
+
+    kind: Literal["helplines"]
+    name: str
+    as_of: date
+    stale_after_days: Count
+
+
+Rule = Annotated[SelectionRule | FailuresRule | ImprovementRule | BenchmarkRule | HelplinesRule,
+                 Field(discriminator="kind")]
 
 
 class Gate(Section):
@@ -244,7 +258,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate; raises ParamsError listing every fault with its line."""
     tree = _read_yaml(path)
     try:
-        params = Params.model_validate_json(json.dumps(tree))
+        params = Params.model_validate_json(json.dumps(tree, default=_day))
     except ValidationError as error:
         found = [described(fault, tree, Params) for fault in error.errors(include_url=False)]
     except (TypeError, ValueError) as error:
@@ -278,6 +292,13 @@ def _read_yaml(path: Path) -> Any:
     return tree
 
 
+def _day(value: object) -> str:
+    """A YAML date as JSON writes one; raises TypeError for anything else that JSON does not hold."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
 def _conflicts(params: Params) -> list[Conflict]:
     """Combinations that can not work, each with where it stands."""
     found: list[Conflict] = []
@@ -287,12 +308,12 @@ def _conflicts(params: Params) -> list[Conflict]:
     if cut.min_turns > cut.max_turns:
         found.append((("curate", "min_turns"), f"min_turns {cut.min_turns} is above max_turns {cut.max_turns}"))
     found += _repeats(("curate", "sources"), [source.name for source in cut.sources])
-    found += _repeats(("respond", "suites"), params.respond.suites)
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
-    found += _repeats(("bench", "tasks"), params.bench.tasks)
     if not any(isinstance(rule, SelectionRule) for rule in params.gate.rules):
         found.append((("gate", "rules"), "needs a rule of kind selection: nothing passes that failed the probe"))
+    if not any(isinstance(rule, HelplinesRule) for rule in params.gate.rules):
+        found.append((("gate", "rules"), "needs a rule of kind helplines: nobody may be sent to a closed line"))
     found += _repeats(("gate", "rules"), [rule.name for rule in params.gate.rules])
     for i, rule in enumerate(params.gate.rules):
         found += _rule_conflicts(rule, ("gate", "rules", i), params)

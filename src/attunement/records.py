@@ -7,6 +7,7 @@ Ids are hashes of content, so equal content has an equal id and no clock or path
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,7 @@ ModelName = Literal["base", "tuned"]
 MODELS: tuple[ModelName, ...] = ("base", "tuned")
 StoppedBy = Literal["end_of_turn", "length"]
 Action = Literal["kept", "changed", "dropped", "quarantined"]
+SeverityName = Literal["none", "passive", "active", "imminent"]
 
 
 class Record(BaseModel):
@@ -65,6 +67,39 @@ class Prompt(Record):
     context: tuple[Turn, ...]
     category: str
     locale: str
+    severity: SeverityName = Field(description="of what the person tells; see data/LABELLING.md")
+    good: str = Field(description="what a good reply does")
+    fail: str = Field(description="what makes a reply fail")
+    right: str = Field(description="the right answer, where the person holds or asks for a fact")
+    pair: str = Field(description="shared by two twins that differ in feeling alone; empty without a twin")
+    tags: dict[str, str]
+
+
+class Script(Record):
+    """A scripted client: the user's turns, which go on whatever is answered."""
+
+    suite: str
+    script_id: str
+    turns: tuple[str, ...]
+    change_at: int = Field(description="0-based turn at whose answer the reply must change")
+    category: str
+    locale: str
+    severity: SeverityName = Field(description="the highest in the script")
+    good: str
+    fail: str
+    tags: dict[str, str]
+
+
+class FlawedDialogue(Record):
+    """A dialogue with the rule of data/LABELLING.md that it breaks, and the turn that breaks it."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    locale: str
+    severity: SeverityName
+    rule: str
+    turn: int | None = Field(description="0-based; None for rule none")
+    because: str
     tags: dict[str, str]
 
 
@@ -192,10 +227,20 @@ class RuleResult(Record):
 
 
 class Verdict(Record):
-    """Whether the tuned model may be released: every rule must pass."""
+    """Whether the tuned model may be released: every rule must pass.
+
+    It is made for ``valid_from``, a declared day, and holds until the first helpline grows stale (None: one is).
+    """
 
     passed: bool
     rules: tuple[RuleResult, ...]
+    valid_from: date | None
+    valid_until: date | None
+
+    def expired(self, day: date) -> bool:
+        """Whether the verdict says nothing about ``day``: before it was made for, or after a helpline grew stale."""
+        return (self.valid_from is None or self.valid_until is None
+                or not self.valid_from <= day <= self.valid_until)
 
 
 def content_id(value: object, *, length: int = 16) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from attunement.artefacts import publishing, read_json, read_jsonl, verify, write_text
 from attunement.errors import ends_clearly
+from attunement.helplines import load_helplines, verifications
 from attunement.params import Headline, Params, load
 from attunement.process import begin
 from attunement.records import Bench, ScoreSummary, Selection, Verdict
@@ -89,6 +90,7 @@ def main() -> None:
     curated = json.loads((verify(Path("out/curate")) / "summary.json").read_text(encoding="utf-8"))
     card = render(params, {"verdict": verdict, "selection": selection, "curated": curated,
                            "comparison": comparison(summaries),
+                           "helplines": verifications(load_helplines(Path(params.curate.helplines))),
                            "benches": benches(bench["base"], bench["tuned"])})
     with publishing(OUT) as folder:
         write_text(folder / "card.md", card)

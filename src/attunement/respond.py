@@ -72,7 +72,8 @@ def main(name: ModelName) -> None:
     """``python -m attunement.respond base|tuned``"""
     silence()
     params = load()
-    prompts = [prompt for suite in params.respond.suites for prompt in read_suite(suite)]
+    prompts = [prompt for suite, amount in params.respond.suites.items()
+               for prompt in read_suite(suite, amount=amount)]
     replies = respond(params, name, load_model(name, params), load_tokenizer(BASE), prompts)
     with publishing(OUT / name) as folder:
         write_jsonl(folder / "replies.jsonl", replies)

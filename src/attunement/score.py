@@ -85,7 +85,8 @@ def _summary(
 def main() -> None:
     """``python -m attunement.score``"""
     params = load()
-    prompts = [prompt for suite in params.respond.suites for prompt in read_suite(suite)]
+    prompts = [prompt for suite, amount in params.respond.suites.items()
+               for prompt in read_suite(suite, amount=amount)]
     replies = [reply for name in MODELS for reply in read_jsonl(verify(REPLIES / name) / "replies.jsonl", Reply)]
     scores = score(params.score.scorers, prompts, replies)
     with publishing(OUT) as folder:

@@ -1,24 +1,68 @@
-"""Evaluation suites: ``data/suites/NAME.jsonl``, one context a line, to be answered by a model."""
+"""Evaluation suites below ``data/suites``: what models are asked, and dialogues that curation is tested on.
 
+``NAME.jsonl`` holds prompts, one context a line, to be answered by a model. ``scripts/NAME.jsonl`` holds scripted
+clients, whose turns go on whatever is answered. ``curation/NAME.jsonl`` holds dialogues labelled with the rule that
+they break (``data/LABELLING.md``). Each line says what a good reply does and what makes it fail, or why it is labelled.
+"""
+
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attunement.artefacts import first_fault
 from attunement.errors import DataError
-from attunement.records import Prompt, Turn, turns_id
+from attunement.records import FlawedDialogue, Prompt, Script, SeverityName, Turn, turns_id
+from attunement.sampling import Amount, sample
 
 SUITES = Path("data/suites")
+Words = Annotated[str, Field(min_length=1)]
+Locale = Annotated[str, Field(pattern=r"^(und|[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?)$")]
+SEVERITIES = get_args(SeverityName)
+RULE_ROW = re.compile(r"^\|\s*(`[a-z_]+`(?:,\s*`[a-z_]+`)*)\s*\|", re.MULTILINE)
 
 
-class _Line(BaseModel):
+class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    context: Annotated[tuple[Turn, ...], Field(min_length=1)]
-    category: str
-    locale: str = "und"
+
+class _Item(_Shape):
+    """What every line may say of itself. ``id``, where it stands, must be the hash of the line's turns."""
+
+    id: str | None = None
+    category: Words
+    locale: Locale = "und"
+    severity: SeverityName = "none"
+    good: str = ""
+    fail: str = ""
     tags: dict[str, str] = {}
+
+
+class _PromptLine(_Item):
+    context: Annotated[tuple[Turn, ...], Field(min_length=1)]
+    right: str = ""
+    pair: str = ""
+
+
+class _ScriptLine(_Item):
+    script: Annotated[tuple[Words, ...], Field(min_length=2)]
+    change_at: Annotated[int, Field(ge=0)]
+
+
+class _FlawedLine(_Shape):
+    id: str | None = None
+    turns: Annotated[tuple[Turn, ...], Field(min_length=1)]
+    locale: Locale = "und"
+    severity: SeverityName = "none"
+    rule: Words
+    turn: int | None
+    because: Words
+    tags: dict[str, str] = {}
+
+
+Line = TypeVar("Line", _PromptLine, _ScriptLine, _FlawedLine)
 
 
 def suite_path(name: str, folder: Path = SUITES) -> Path:
@@ -30,28 +74,101 @@ def suite_path(name: str, folder: Path = SUITES) -> Path:
     return path
 
 
-def read_suite(name: str, folder: Path = SUITES) -> list[Prompt]:
-    """The prompts of a suite, sorted by id; raises DataError with file and line for the first broken one.
+def read_suite(name: str, folder: Path = SUITES, *, amount: Amount = "all") -> list[Prompt]:
+    """The prompts of a suite, or a fixed part of them by category and severity, sorted by id.
 
     A prompt's id is the hash of its context, so an edited prompt is another prompt and no score of the old
-    words is mistaken for one of the new.
+    words is mistaken for one of the new. Its severity stands in ``tags["risk"]`` too, where scorers look. Twins
+    (``pair``) are taken together. Raises DataError with file and line for the first broken one.
     """
     path = suite_path(name, folder)
     prompts: dict[str, Prompt] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
+    for place, line in _lines(path, _PromptLine):
+        if line.context[-1].role != "user":
+            raise DataError(f"{place}  the context must end with a user turn, which the model answers.")
+        prompt_id = _checked_id(place, line.id, line.context, prompts)
+        prompts[prompt_id] = Prompt(suite=name, prompt_id=prompt_id, context=line.context, category=line.category,
+                                    locale=line.locale, severity=line.severity, good=line.good, fail=line.fail,
+                                    right=line.right, pair=line.pair, tags=_tags(place, line))
+    _refuse_single_twins(path, list(prompts.values()))
+    ordered = [prompts[key] for key in sorted(prompts)]
+    return sample(ordered, amount, stratum=lambda prompt: (prompt.category, SEVERITIES.index(prompt.severity)),
+                  unit=lambda prompt: prompt.pair or prompt.prompt_id)
+
+
+def read_scripts(name: str, folder: Path = SUITES / "scripts") -> list[Script]:
+    """Scripted clients, sorted by id; raises DataError with file and line for the first broken one."""
+    scripts: dict[str, Script] = {}
+    for place, line in _lines(suite_path(name, folder), _ScriptLine):
+        if line.change_at >= len(line.script):
+            raise DataError(f"{place}  change_at is {line.change_at}, expected a place in the script, 0 to "
+                            f"{len(line.script) - 1}.")
+        script_id = _checked_id(place, line.id, [Turn(role="user", text=text) for text in line.script], scripts)
+        scripts[script_id] = Script(suite=name, script_id=script_id, turns=line.script, change_at=line.change_at,
+                                    category=line.category, locale=line.locale, severity=line.severity,
+                                    good=line.good, fail=line.fail, tags=_tags(place, line))
+    return [scripts[key] for key in sorted(scripts)]
+
+
+def read_flawed(name: str, folder: Path = SUITES / "curation", rules: Path = Path("data/LABELLING.md")
+                ) -> list[FlawedDialogue]:
+    """Labelled dialogues, sorted by id; raises DataError for a rule that the written rules do not hold.
+
+    ``rule`` is ``none`` for a hard negative, whose ``turn`` is null. Roles may be wrong: that is one of the rules.
+    """
+    known = rule_names(rules)
+    found: dict[str, FlawedDialogue] = {}
+    for place, line in _lines(suite_path(name, folder), _FlawedLine):
+        if line.rule not in known:
+            raise DataError(f"{place}  rule '{line.rule}' is not in {rules}.")
+        if (line.turn is None) != (line.rule == "none") or (line.turn or 0) not in range(len(line.turns)):
+            raise DataError(f"{place}  turn is {line.turn}, expected the place of the turn that breaks the rule, 0 to "
+                            f"{len(line.turns) - 1}, or null for rule none.")
+        key = _checked_id(place, line.id, line.turns, found)
+        found[key] = FlawedDialogue(id=key, turns=line.turns, locale=line.locale, severity=line.severity,
+                                    rule=line.rule, turn=line.turn, because=line.because, tags=_tags(place, line))
+    return [found[key] for key in sorted(found)]
+
+
+def rule_names(path: Path) -> set[str]:
+    """The rules that the first column of the written rules' last table names."""
+    table = path.read_text(encoding="utf-8").rpartition("\n## ")[2]
+    return {name for row in RULE_ROW.findall(table) for name in re.findall(r"`([a-z_]+)`", row)} - {"rule"}
+
+
+def _lines(path: Path, shape: type[Line]) -> Iterator[tuple[str, Line]]:
+    """(file:line, parsed line) of every line that is not blank; raises DataError for a broken one or for none."""
+    n = 0
+    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
+        if not raw.strip():
             continue
+        n += 1
         try:
-            item = _Line.model_validate_json(line)
+            yield f"{path}:{number}", shape.model_validate_json(raw)
         except ValidationError as error:
             raise DataError(f"{path}:{number}  {first_fault(error)}.") from error
-        if item.context[-1].role != "user":
-            raise DataError(f"{path}:{number}  the context must end with a user turn, which the model answers.")
-        prompt_id = turns_id(item.context)
-        if prompt_id in prompts:
-            raise DataError(f"{path}:{number}  repeats a context of this suite; each prompt may stand once.")
-        prompts[prompt_id] = Prompt(suite=name, prompt_id=prompt_id, context=item.context, category=item.category,
-                                    locale=item.locale, tags=item.tags)
-    if not prompts:
+    if not n:
         raise DataError(f"{path} holds no prompt.")
-    return [prompts[key] for key in sorted(prompts)]
+
+
+def _checked_id(place: str, stated: str | None, turns: tuple[Turn, ...] | list[Turn], seen: object) -> str:
+    own = turns_id(turns)
+    if stated is not None and stated != own:
+        raise DataError(f"{place}  id is {stated}, expected {own}, the hash of these turns; was a word changed?")
+    if own in seen:  # type: ignore[operator]  # a dict of any value
+        raise DataError(f"{place}  repeats a context of this suite; each prompt may stand once.")
+    return own
+
+
+def _tags(place: str, line: _Item | _FlawedLine) -> dict[str, str]:
+    """The line's tags with its severity among them as ``risk``, where scorers look; raises DataError for a second."""
+    if "risk" in line.tags:
+        raise DataError(f"{place}  tags.risk: write it as `severity`, beside category.")
+    return line.tags if line.severity == "none" else line.tags | {"risk": line.severity}
+
+
+def _refuse_single_twins(path: Path, prompts: list[Prompt]) -> None:
+    for prompt in prompts:
+        n = sum(other.pair == prompt.pair for other in prompts)
+        if prompt.pair and n != 2:
+            raise DataError(f"{path}: pair '{prompt.pair}' has {n} prompt{'s' * (n != 1)}, expected 2.")

@@ -51,7 +51,7 @@ def train(params: Params, *, scratch: Path) -> None:
     every_batches = n_steps // settings.checkpoints * settings.accumulate_batches
     model = add_lora(load_base(BASE, precision), params)
     tuner = SupportTuner(model, settings, n_steps=n_steps)
-    prompts = read_suite(settings.probe.suite)
+    prompts = read_suite(settings.probe.suite, amount=settings.probe.prompts)
     scorers: Sequence[Toxicity] = settings.probe.scorers
     probe = CheckpointProbe(
         scratch=scratch, base=BASE, tokenizer=tokenizer, prompts=prompts, scorers=scorers,

@@ -38,8 +38,7 @@ def test_sockets_are_really_blocked_in_the_project(project: Path) -> None:
 
 
 def test_every_prompt_is_answered_by_both_models_and_scored_by_every_scorer(project: Path) -> None:
-    n_prompts = sum(len(build.read_lines(project / f"data/suites/{name}.jsonl"))
-                    for name in ("adversarial", "empathy", "crisis"))
+    n_prompts = 40 + 20 + 20  # as the toy's params.yaml declares
     for model in ("base", "tuned"):
         assert len(build.read_lines(project / f"out/respond/{model}/replies.jsonl")) == n_prompts
     scores = build.read_lines(project / "out/score/scores.jsonl")
@@ -48,12 +47,17 @@ def test_every_prompt_is_answered_by_both_models_and_scored_by_every_scorer(proj
     assert len(scores) == 2 * n_prompts * len(scorers)
 
 
-def test_every_checkpoint_is_probed_with_the_whole_suite(project: Path) -> None:
+def test_a_task_is_asked_as_many_items_as_declared_spread_over_all_of_it(project: Path) -> None:
+    for model in ("base", "tuned"):
+        assert {one["n"] for one in build.read_lines(project / f"out/bench/{model}/bench.jsonl")} == {40}
+
+
+def test_every_checkpoint_is_probed_with_every_prompt_of_the_sample(project: Path) -> None:
     probes = build.read_lines(project / "out/train/probes.jsonl")
     steps = [point["step"] for point in build.read_lines(project / "out/train/history.jsonl")]
     assert len(steps) == 2
     for step in steps:
-        assert len([probe for probe in probes if probe["step"] == step]) == 64
+        assert len([probe for probe in probes if probe["step"] == step]) == 40
         assert (project / f"out/train/checkpoints/step-{step:06d}/adapter_model.safetensors").exists()
 
 
@@ -73,7 +77,7 @@ def test_the_headline_fits_a_terminal_and_the_card_tells_the_verdict(project: Pa
 
 def test_no_words_of_a_prompt_are_in_the_log(project: Path) -> None:
     log = (project / "repro.log").read_text()
-    suites = [item for name in ("adversarial", "empathy", "crisis")
+    suites = [item for name in ("adversarial_test", "empathy", "crisis")
               for item in build.read_lines(project / f"data/suites/{name}.jsonl")]
     said = [turn["text"] for item in suites for turn in item["context"]]  # type: ignore[attr-defined]
     assert [text[:12] for text in said if text in log] == []
