@@ -224,7 +224,7 @@ def test_a_file_that_is_no_map_names_the_sections_it_should_hold(tmp_path: Path,
         (b"seed: \xff\n", "is not UTF-8 (byte 6)"),
         (b"seed: [\n", "not YAML"),
         (b"seed: \x07\n", "is not YAML"),
-        (b"seed: !!set {a}\n", "neither text, number, list nor map"),
+        (b"seed: 2026-04-01\n", "neither text, number, list nor map"),
     ],
 )
 def test_a_file_that_can_not_be_read_says_why(tmp_path: Path, content: bytes, told: str) -> None:

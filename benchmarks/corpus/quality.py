@@ -38,8 +38,7 @@ RESAMPLES, SEED = 2000, 7
 LISTENING = {
     "reflection": {"Reflection of feelings", "Restatement or Paraphrasing"},
     "question": {"Question"},
-    "advice": {"Providing Suggestions", "Providing Suggestions or Information"},
-    "information": {"Information"},
+    "advice or information": {"Providing Suggestions or Information"},
 }
 
 
@@ -106,7 +105,7 @@ def repetition(ours: Sequence[Mapping[str, Any]], asked: Mapping[str, Mapping[st
         pairs = near_duplicates(texts, threshold=ALIKE)
         rows.append((name, len(texts), share(len({i for pair in pairs for i in pair[:2]}), len(texts))))
     table(("part", "n", "in a near-duplicate pair"), rows)
-    print("The curation suite holds near-duplicates on purpose: one of its rules.\n")
+    print("A near-duplicate of the curation suite, one of its rules, stands in `flawed` and its original in `fine`.\n")
     said = [lines(text) for text in replies(ours)]
     last = [lines(one["turns"][-1].text)[-1] for one in ours]
     rows = [(what, share(*most_frequent(values))) for what, values in (
@@ -177,7 +176,7 @@ def _joined(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def listening(ours: Sequence[Mapping[str, Any]], shared: Path, encoder: "Encoder") -> None:
-    """Reflection, question, advice and information shares, by a classifier trained on ESConv's strategy labels."""
+    """Shares of reflections, questions and advice, by a classifier trained on ESConv's strategy labels."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import classification_report
     from sklearn.model_selection import GroupKFold, cross_val_predict

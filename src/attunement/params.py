@@ -258,11 +258,12 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate; raises ParamsError listing every fault with its line."""
     tree = _read_yaml(path)
     try:
-        params = Params.model_validate_json(json.dumps(tree, default=_day))
+        params = Params.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         found = [described(fault, tree, Params) for fault in error.errors(include_url=False)]
     except (TypeError, ValueError) as error:
-        raise ParamsError(f"{path} holds a value that is neither text, number, list nor map: {error}.") from error
+        raise ParamsError(f"{path} holds a value that is neither text, number, list nor map: {error}. A day "
+                          "stands in quotes.") from error
     else:
         found = [(line_of(where, tree), f"{dotted(where)}: {what}") for where, what in _conflicts(params)]
         if not found:
@@ -290,13 +291,6 @@ def _read_yaml(path: Path) -> Any:
     if not isinstance(tree, dict):
         raise ParamsError(f"{path}: expected a map of sections ({', '.join(Params.model_fields)}).")
     return tree
-
-
-def _day(value: object) -> str:
-    """A YAML date as JSON writes one; raises TypeError for anything else that JSON does not hold."""
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def _conflicts(params: Params) -> list[Conflict]:
