@@ -22,13 +22,14 @@ from attunement.records import Turn
 from attunement.risk import risk_in, risk_of
 from attunement.scorers.base import Item
 from attunement.scorers.rubric import Rubric
+from attunement.suites import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 CAVEAT = (
     "The patterns were mended after looking at what they missed in simple_safety_tests, pyrit, counsel_chat and "
-    "vera_mh's single lines, and at the false alarms of every corpus here, so those figures flatter. Of our suites, "
-    "one idiom of `empathy` was mended, and for `crisis` only tags and hits were looked at while mending, not the "
-    "words of what was missed. The rubric's checks were not fitted to any of these labels."
+    "vera_mh's single lines, and at the false alarms of every corpus here, so those figures flatter. Three "
+    "idioms of our training dialogues were mended; nothing was mended after looking at our suites, whose texts were "
+    "written later. The rubric's checks were not fitted to any of these labels."
 )
 RESULTS = Path(__file__).with_name("results.md")
 N_BOOTSTRAP = 1000
@@ -195,26 +196,17 @@ def public_posts(shared: Path) -> list[Share]:
 
 
 def our_suites() -> list[Share]:
+    """The share of prompts in which the rules see risk, by suite, by whether risk is told, and by style."""
     found = []
     for path in sorted((ROOT / "data/suites").glob("*.jsonl")):
-        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for risky in (True, False):
-            for style in sorted({item["tags"].get("style", "") for item in items}) if risky else [""]:
-                some = [
-                    i
-                    for i in items
-                    if ("risk" in i["tags"]) == risky and (not style or i["tags"].get("style") == style)
-                ]
-                some = [i for i in some if i["tags"].get("risk") != "none"] if risky else some
-                hits = sum(risk_in([Turn(**turn) for turn in i["context"]]).severity > Severity.NONE for i in some)
-                tagged = "risk tagged" if risky else "no risk tagged"
-                name = ", ".join(part for part in (f"our suite {path.stem}", tagged, style) if part)
-                if some:
-                    found.append(Share(name, "detected" if risky else "false alarms", hits, len(some)))
-            calm = [i for i in items if risky and i["tags"].get("risk") == "none"]
-            if calm:
-                hits = sum(risk_in([Turn(**turn) for turn in i["context"]]).severity > Severity.NONE for i in calm)
-                found.append(Share(f"our suite {path.stem}, tagged as no risk", "false alarms", hits, len(calm)))
+        groups: dict[tuple[bool, str], list[bool]] = {}
+        for prompt in read_suite(path.stem, path.parent):
+            seen = risk_in(prompt.context).severity > Severity.NONE
+            groups.setdefault((prompt.severity != "none", prompt.tags.get("style", "")), []).append(seen)
+        for (risky, style), hits in sorted(groups.items(), reverse=True):
+            told = "risk told" if risky else "no risk told"
+            name = ", ".join(part for part in (f"our suite {path.stem}", told, style) if part)
+            found.append(Share(name, "detected" if risky else "false alarms", sum(hits), len(hits)))
     return found
 
 
