@@ -118,10 +118,10 @@ def repetition(ours: Sequence[Mapping[str, Any]], asked: Mapping[str, Mapping[st
 
 
 def composition(ours: Sequence[Mapping[str, Any]]) -> None:
-    """Severity by kind and locale, topics, styles, clients."""
+    """Severity by kind, locale and theme; styles, clients, topics."""
     print("## Composition of the dialogues\n")
     levels = ("none", "passive", "active", "imminent")
-    for tag in ("risk_kind", "locale"):
+    for tag in ("risk_kind", "locale", "theme"):
         counted = Counter((one["locale"] if tag == "locale" else one["tags"].get(tag, "none"),
                            one["tags"].get("risk", "none")) for one in ours)
         names = sorted({name for name, _ in counted}, key=lambda n: -sum(counted[n, level] for level in levels))
@@ -130,7 +130,8 @@ def composition(ours: Sequence[Mapping[str, Any]]) -> None:
     for tag in ("style", "client"):
         table((tag, "dialogues"), Counter(one["tags"].get(tag, "-") for one in ours).most_common(14))
     topics = Counter(one["tags"].get("topic", "-") for one in ours)
-    print(f"{len(topics)} different topic tags; the most frequent stands {max(topics.values())} times.\n")
+    print(f"{len(topics)} different topics in their writers' words; the most frequent stands {max(topics.values())} "
+          "times.\n")
 
 
 def beside(ours: Sequence[Mapping[str, Any]], shared: Path) -> None:
@@ -322,6 +323,9 @@ def agreement() -> None:
         rows.append((name, len(pairs), share(sum(a == b for a, b in pairs), len(pairs)),
                      f"{kappa:.2f} ({low:.2f} to {high:.2f})", f"{common} {n / len(pairs):.0%}"))
     table(("label", "n", "equal", "Cohen's κ (95% bootstrap)", "most frequent first label"), rows)
+    print("κ says nothing (0 or undefined) where the first label is the same throughout: no dialogue of the corpus is "
+          "meant to break a rule. Both labels were given by runs of one language model, which agree more easily than "
+          "two people would.\n")
 
 
 def _label_pairs() -> dict[str, list[tuple[str, str]]]:
