@@ -202,7 +202,8 @@ def our_suites() -> list[Share]:
         groups: dict[tuple[bool, str], list[bool]] = {}
         for prompt in read_suite(path.stem, path.parent):
             seen = risk_in(prompt.context).severity > Severity.NONE
-            groups.setdefault((prompt.severity != "none", prompt.tags.get("style", "")), []).append(seen)
+            style = prompt.tags["style"] if path.stem == "crisis" else ""
+            groups.setdefault((prompt.severity != "none", style), []).append(seen)
         for (risky, style), hits in sorted(groups.items(), reverse=True):
             told = "risk told" if risky else "no risk told"
             name = ", ".join(part for part in (f"our suite {path.stem}", told, style) if part)
