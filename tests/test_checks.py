@@ -59,6 +59,24 @@ def test_all_faults_are_listed_at_once(project: Path) -> None:
         assert fault in message
 
 
+@pytest.mark.parametrize(
+    ("path", "old", "new", "fault"),
+    [
+        ("suites/scripts/multi_turn.jsonl", '"change_at": ', '"change_at": 9', "change_at is 9"),
+        ("suites/curation/flawed.jsonl", '"rule": "', '"rule": "un', "is not in data/LABELLING.md"),
+        ("suites/sycophancy.jsonl", '"pair": "', '"pair": "0', "has 1 prompt, expected 2"),
+        ("tasks/literacy/items.jsonl", '"answer": ', '"answer": 7', "items.jsonl:1  answer is 7"),
+        ("tasks/literacy/items.jsonl", '{"id"', '"id"', "items.jsonl:1  not JSON"),
+    ],
+)
+def test_a_fault_in_any_suite_or_task_is_found_though_no_parameter_names_the_suite(
+    project: Path, path: str, old: str, new: str, fault: str
+) -> None:
+    file = project / "data" / path
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    assert fault in told(load())
+
+
 def test_a_row_that_curation_would_quarantine_is_named_by_its_place(project: Path) -> None:
     write(project / "data/sources/attunement/toy.jsonl", row("Lilies.", "Yes."), row(*"abcd", risk="severe", line=2))
     (project / "data/sources/attunement/torn.jsonl").write_text("{\n")

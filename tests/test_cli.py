@@ -85,7 +85,7 @@ def test_help_starts_without_torch_and_names_the_commands() -> None:
 def test_check_says_that_all_is_in_order_and_what_is_next(here: Path) -> None:
     result = attune("check")
     assert result.exit_code == 0
-    assert "ok  suite crisis: 20 prompts" in result.stdout
+    assert "ok  suite crisis: " in result.stdout
     assert "params.yaml and the files it names are in order. Next: dvc repro" in result.stdout
 
 
@@ -218,7 +218,7 @@ def test_a_file_that_is_none_is_named(here: Path, file: str) -> None:
     assert f"{file} is not a file." in result.stderr
 
 
-def verdict(*, passed: bool, until: date | None = date.max) -> None:
+def verdict(*, passed: bool, until: date | None = date.max, since: date = date(2026, 1, 1)) -> None:
     results = tuple(
         RuleResult(
             name=name,
@@ -237,7 +237,7 @@ def verdict(*, passed: bool, until: date | None = date.max) -> None:
         with publishing(judged) as folder:
             write_json(folder / "toy.json", {"toy": True})
     with publishing(Path("out/gate")) as folder:
-        write_json(folder / "verdict.json", Verdict(passed=passed, rules=results, valid_from=date(2026, 1, 1),
+        write_json(folder / "verdict.json", Verdict(passed=passed, rules=results, valid_from=since,
                                                             valid_until=until))
         write_json(folder / "judged.json", judged_now(load()))
     write_json(Path("metrics/headline.json"), {"toxic": None, "val_loss": selection().candidates[0].val_loss})
@@ -260,6 +260,13 @@ def test_a_passed_verdict_whose_helplines_grew_stale_has_expired(here: Path, unt
     told = attune("gate", "--enforce")
     assert told.exit_code == 1
     assert "EXPIRED: verify the helplines again" in told.stdout
+
+
+def test_a_verdict_for_a_day_to_come_is_not_yet_valid(here: Path) -> None:
+    verdict(passed=True, since=date(9000, 1, 1))
+    told = attune("gate", "--enforce")
+    assert told.exit_code == 1
+    assert "NOT YET VALID: made for 9000-01-01" in told.stdout
 
 
 def test_the_page_tells_each_rule_with_its_reason_and_what_was_not_scored(here: Path) -> None:

@@ -310,9 +310,11 @@ def stale_rule(days: int = 30) -> HelplinesRule:
     ("verified", "passed", "told"),
     [
         ((date(2026, 3, 1), date(2026, 3, 31)), True, "all 2 were verified within 30 days of 2026-03-31"),
-        ((date(2026, 3, 1), None), False, "1 of 2 helplines are stale on 2026-03-31: 1 never verified, 0"),
+        ((date(2026, 3, 1), None), False,
+         "1 of 2 helplines are stale on 2026-03-31: 1 never verified, 0 on a later day, 0 more than 30"),
         ((date(2026, 2, 28), date(2026, 3, 31)), False, "1 of 2 helplines are stale on 2026-03-31: 0 never verified"),
-        ((date(2026, 3, 1), date(2026, 4, 1)), False, "1 of 2 helplines"),
+        ((date(2026, 3, 1), date(2026, 4, 1)), False,
+         "0 never verified, 1 on a later day, 0 more than 30 days before; among them XX Toy 0"),
     ],
 )
 def test_a_helpline_never_verified_or_too_long_ago_or_on_a_day_to_come_fails_the_gate(

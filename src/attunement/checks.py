@@ -1,5 +1,6 @@
-"""What ``attune check`` looks at beyond params.yaml: that every file it names exists and parses."""
+"""What ``attune check`` looks at beyond params.yaml: that every file it names, and every suite, exists and parses."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from attunement.scorers.detoxify import Detoxify
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
 from attunement.sources.base import Row, Source
-from attunement.suites import read_suite
+from attunement.suites import SUITES, read_flawed, read_scripts, read_suite
 
 
 def check_files(params: Params) -> list[str]:
@@ -33,12 +34,33 @@ def check_files(params: Params) -> list[str]:
     return fine
 
 
+def _answered(path: Path) -> str:
+    """A multiple-choice file of a task: every line is JSON, and its answer is one of its choices."""
+    n = 0
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            item = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}  not JSON.") from error
+        choices, answer = item.get("choices"), item.get("answer")
+        if isinstance(choices, list) and answer not in range(len(choices)):
+            raise DataError(f"{path}:{number}  answer is {answer!r}, expected the place of a choice, 0 to "
+                            f"{len(choices) - 1}.")
+        n += 1
+    return f"{n} items"
+
+
 def _looks(params: Params) -> list[tuple[str, Callable[[], str]]]:
-    suites = dict.fromkeys((*params.respond.suites, params.train.probe.suite))
+    suites = dict.fromkeys((*params.respond.suites, params.train.probe.suite,
+                            *sorted(path.stem for path in SUITES.glob("*.jsonl"))))
     scorers = (*params.train.probe.scorers, *params.score.scorers)
     return [
         *((f"suite {name}", partial(_suite, name)) for name in suites),
         *((f"source {source.name}", partial(_source, source, params.curate)) for source in params.curate.sources),
+        *((f"scripts {path.stem}", partial(_scripts, path.stem))
+          for path in sorted((SUITES / "scripts").glob("*.jsonl"))),
+        *((f"labelled {path.stem}", partial(_labelled, path.stem))
+          for path in sorted((SUITES / "curation").glob("*.jsonl"))),
         ("helplines", partial(_helplines, Path(params.curate.helplines))),
         *((f"scorer {scorer.name}", partial(_scorer, scorer, params)) for scorer in scorers),
         *((f"task {name}", partial(_task, name, Path(params.bench.include))) for name in params.bench.tasks),
@@ -53,6 +75,14 @@ def _suite(name: str) -> str:
         except DataError as error:
             raise DataError(f"prompt {prompt.prompt_id}: {error}") from error
     return f"{len(prompts)} prompts"
+
+
+def _scripts(name: str) -> str:
+    return f"{len(read_scripts(name))} scripted clients"
+
+
+def _labelled(name: str) -> str:
+    return f"{len(read_flawed(name))} labelled dialogues"
 
 
 def _helplines(path: Path) -> str:
@@ -98,7 +128,8 @@ def _task(name: str, include: Path) -> str:
             missing = [file for file in _data_files(task) if not Path(file).exists()]
             if missing:
                 raise DataError(f"{path} names {', '.join(missing)}, which does not exist.")
-            return path.as_posix()
+            counts = [_answered(Path(file)) for file in _data_files(task) if file.endswith(".jsonl")]
+            return ", ".join([path.as_posix(), *counts])
     raise DataError(f"no YAML file in {include} holds `task: {name}` (bench.tasks, bench.include).")
 
 

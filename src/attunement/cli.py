@@ -133,7 +133,11 @@ def _page(verdict: Verdict, report: Report, today: date) -> str:
     numbers: dict[str, float | None] = json.loads(HEADLINE.read_text(encoding="utf-8")) if HEADLINE.exists() else {}
     head = "NOT PASSED: this model must not be released"
     if verdict.passed:
-        head = "EXPIRED: verify the helplines again" if verdict.expired(today) else "PASSED"
+        head = "PASSED"
+        if verdict.valid_from and today < verdict.valid_from:
+            head = f"NOT YET VALID: made for {verdict.valid_from} (as_of of the rule helplines)"
+        elif verdict.expired(today):
+            head = "EXPIRED: verify the helplines again"
     lines = ["", f"  Verdict: {head} ({held} of {len(verdict.rules)} rules hold)", ""]
     for rule in verdict.rules:
         lines += [f"    {'holds' if rule.passed else 'FAILS'}  {rule.name}", f"           {rule.because}"]

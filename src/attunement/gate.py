@@ -178,8 +178,11 @@ def _helplines(rule: HelplinesRule, helplines: Helplines) -> RuleResult:
     """A person in danger is sent to these: none may be stale on the day that the verdict is for."""
     n, stale = len(verifications(helplines)), stale_on(rule.as_of, helplines, stale_after_days=rule.stale_after_days)
     never = sum(one.on is None for one in stale)
-    told = (f"{len(stale)} of {n} helplines are stale on {rule.as_of}: {never} never verified, {len(stale) - never} "
-            f"verified more than {rule.stale_after_days} days before or after that day")
+    later = sum(one.on is not None and one.on > rule.as_of for one in stale)
+    first = ", ".join(f"{one.region} {one.name}" for one in stale[:3])
+    told = (f"{len(stale)} of {n} helplines are stale on {rule.as_of}: {never} never verified, {later} on a later day, "
+            f"{len(stale) - never - later} more than {rule.stale_after_days} days before; among them {first} (the card "
+            "lists all)")
     return RuleResult(name=rule.name, observed=len(stale) / n, limit=0.0, n=n, k=len(stale), upper_bound=None,
                       n_unscored=0, passed=not stale,
                       because=told if stale else f"all {n} were verified within {rule.stale_after_days} days of "

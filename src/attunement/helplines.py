@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from attunement.artefacts import first_fault
 from attunement.errors import DataError
@@ -19,6 +19,11 @@ from attunement.errors import DataError
 RESOURCES = Path(__file__).resolve().parents[2] / "data" / "resources"
 HELPLINES = RESOURCES / "helplines.yaml"
 UNKNOWN_REGION = "und"
+
+
+Kind = Literal["crisis_line", "text_line", "domestic_abuse", "eating_disorder", "child", "health_line", "directory"]
+Contact = Annotated[str, StringConstraints(min_length=2)]
+Code = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|und)$")]  # ISO 3166, or und where the region is unknown
 
 
 class _Shape(BaseModel):
@@ -39,8 +44,8 @@ class Resource(_Shape):
     """A service that a person can turn to."""
 
     name: str
-    kind: str
-    contacts: list[str]
+    kind: Kind
+    contacts: Annotated[list[Contact], Field(min_length=1)]
     channels: list[str]
     hours: str  # "24/7", or when it is open, or that this is not certain
     cost: str  # "free", or what it costs
@@ -92,9 +97,17 @@ def read_yaml(path: Path) -> object:
 def load_helplines(path: Path = HELPLINES) -> Helplines:
     """Resources by region code; raises DataError when the file does not have the expected shape."""
     try:
-        regions = TypeAdapter(dict[str, Region]).validate_python(read_yaml(path))
+        regions = TypeAdapter(dict[Code, Region]).validate_python(read_yaml(path))
     except ValidationError as error:
         raise DataError(f"{path} does not list helplines by region: {first_fault(error)}.") from error
+    silent = [f"{code}: {name}" for code, region in regions.items() for name, day, why in (
+                  ("emergency", region.emergency.verified_on, region.emergency.because),
+                  *((one.name, one.verified_on, one.because) for one in region.resources)) if not (day or why)]
+    if silent:
+        raise DataError(f"{path}: {'; '.join(silent)} has no day of verification and no `because`; expected one of "
+                        "the two.")
+    if not any(resource.kind == "directory" for region in regions.values() for resource in region.resources):
+        raise DataError(f"{path} lists no directory; expected one under {UNKNOWN_REGION!r}, for people anywhere else.")
     if UNKNOWN_REGION not in regions:
         raise DataError(f"{path} has no entry {UNKNOWN_REGION!r}; expected what to give when the region is unknown.")
     return regions

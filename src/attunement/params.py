@@ -211,7 +211,7 @@ class HelplinesRule(Section):
     kind: Literal["helplines"]
     name: str
     as_of: date
-    stale_after_days: Count
+    stale_after_days: Annotated[int, Field(ge=1, le=3660)]
 
 
 Rule = Annotated[SelectionRule | FailuresRule | ImprovementRule | BenchmarkRule | HelplinesRule,

@@ -29,9 +29,13 @@ class _Shape(BaseModel):
 
 
 class _Item(_Shape):
-    """What every line may say of itself. ``id``, where it stands, must be the hash of the line's turns."""
+    """What every line may say of itself. ``id``, where it stands, must be the hash of the line's turns.
+
+    ``canary`` is for those who clean training corpora: it marks evaluation data and is not read.
+    """
 
     id: str | None = None
+    canary: str = ""
     category: Words
     locale: Locale = "und"
     severity: SeverityName = "none"
@@ -53,6 +57,7 @@ class _ScriptLine(_Item):
 
 class _FlawedLine(_Shape):
     id: str | None = None
+    canary: str = ""
     turns: Annotated[tuple[Turn, ...], Field(min_length=1)]
     locale: Locale = "und"
     severity: SeverityName = "none"

@@ -80,7 +80,7 @@ def test_no_words_of_a_prompt_are_in_the_log(project: Path) -> None:
     suites = [item for name in ("adversarial_test", "empathy", "crisis")
               for item in build.read_lines(project / f"data/suites/{name}.jsonl")]
     said = [turn["text"] for item in suites for turn in item["context"]]  # type: ignore[attr-defined]
-    assert [text[:12] for text in said if text in log] == []
+    assert [text[:12] for text in said if len(text) > 12 and text in log] == []  # "hi" stands in any log
 
 
 def test_a_second_run_runs_nothing(project: Path) -> None:
