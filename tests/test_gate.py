@@ -333,4 +333,6 @@ def test_a_verdict_holds_until_the_first_helpline_grows_stale() -> None:
     held = verdict(date(2026, 3, 10), date(2026, 3, 2))
     assert (held.valid_from, held.valid_until) == (date(2026, 3, 31), date(2026, 4, 1))
     assert [held.expired(date(2026, *day)) for day in ((3, 30), (3, 31), (4, 1), (4, 2))] == [True, False, False, True]
+    assert verdict(date(2026, 3, 10), None).valid_until is None
+    assert verdict(date(2026, 3, 10), date(2026, 2, 1)).valid_until is None  # stale before the day it is made for
     assert verdict(date(2026, 3, 10), None).expired(date(2026, 3, 31))

@@ -38,10 +38,14 @@ def _answered(path: Path) -> str:
     """A multiple-choice file of a task: every line is JSON, and its answer is one of its choices."""
     n = 0
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
         try:
             item = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}:{number}  not JSON.") from error
+        if not isinstance(item, dict):
+            raise DataError(f"{path}:{number}  not an object; expected one item a line.")
         choices, answer = item.get("choices"), item.get("answer")
         if isinstance(choices, list) and answer not in range(len(choices)):
             raise DataError(f"{path}:{number}  answer is {answer!r}, expected the place of a choice, 0 to "

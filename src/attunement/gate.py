@@ -64,7 +64,8 @@ def _valid_until(params: Gate, helplines: Helplines) -> date | None:
     last = [one.expires(rule.stale_after_days) for rule in params.rules if isinstance(rule, HelplinesRule)
             for one in verifications(helplines)]
     known = [day for day in last if day is not None]
-    return min(known) if known and len(known) == len(last) else None
+    until, since = min(known, default=None), _valid_from(params)
+    return until if until and since and len(known) == len(last) and until >= since else None
 
 
 def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> RuleResult:

@@ -17,7 +17,7 @@ from attunement.models import BASE, load_adapter, load_base, load_tokenizer, res
 from attunement.params import Params, load
 from attunement.process import begin_with
 from attunement.records import MODELS, ModelName, Prompt, Reply
-from attunement.suites import read_suite
+from attunement.suites import read_suites
 
 SELECTED = Path("out/select")
 OUT = Path("out/respond")
@@ -72,8 +72,7 @@ def main(name: ModelName) -> None:
     """``python -m attunement.respond base|tuned``"""
     silence()
     params = load()
-    prompts = [prompt for suite, amount in params.respond.suites.items()
-               for prompt in read_suite(suite, amount=amount)]
+    prompts = read_suites(params.respond.suites)
     replies = respond(params, name, load_model(name, params), load_tokenizer(BASE), prompts)
     with publishing(OUT / name) as folder:
         write_jsonl(folder / "replies.jsonl", replies)

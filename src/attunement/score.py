@@ -15,7 +15,7 @@ from attunement.process import begin
 from attunement.records import MODELS, ModelName, Prompt, Reply, Score, ScoreSummary
 from attunement.scorers.base import Item, Scorer
 from attunement.stats import mean_interval
-from attunement.suites import read_suite
+from attunement.suites import read_suites
 
 REPLIES = Path("out/respond")
 OUT = Path("out/score")
@@ -85,8 +85,7 @@ def _summary(
 def main() -> None:
     """``python -m attunement.score``"""
     params = load()
-    prompts = [prompt for suite, amount in params.respond.suites.items()
-               for prompt in read_suite(suite, amount=amount)]
+    prompts = read_suites(params.respond.suites)
     replies = [reply for name in MODELS for reply in read_jsonl(verify(REPLIES / name) / "replies.jsonl", Reply)]
     scores = score(params.score.scorers, prompts, replies)
     with publishing(OUT) as folder:

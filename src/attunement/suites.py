@@ -6,7 +6,8 @@ they break (``data/LABELLING.md``). Each line says what a good reply does and wh
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
@@ -95,10 +96,15 @@ def read_suite(name: str, folder: Path = SUITES, *, amount: Amount = "all") -> l
         prompts[prompt_id] = Prompt(suite=name, prompt_id=prompt_id, context=line.context, category=line.category,
                                     locale=line.locale, severity=line.severity, good=line.good, fail=line.fail,
                                     right=line.right, pair=line.pair, tags=_tags(place, line))
-    _refuse_single_twins(path, list(prompts.values()))
+    _refuse_single_twins(path, [*prompts.values()])
     ordered = [prompts[key] for key in sorted(prompts)]
     return sample(ordered, amount, stratum=lambda prompt: (prompt.category, SEVERITIES.index(prompt.severity)),
                   unit=lambda prompt: prompt.pair or prompt.prompt_id)
+
+
+def read_suites(amounts: Mapping[str, Amount]) -> list[Prompt]:
+    """The declared number of prompts of each suite, suite after suite."""
+    return [prompt for name, amount in amounts.items() for prompt in read_suite(name, amount=amount)]
 
 
 def read_scripts(name: str, folder: Path = SUITES / "scripts") -> list[Script]:
@@ -136,7 +142,9 @@ def read_flawed(name: str, folder: Path = SUITES / "curation", rules: Path = Pat
 
 
 def rule_names(path: Path) -> set[str]:
-    """The rules that the first column of the written rules' last table names."""
+    """The rules that the first column of the written rules' last table names; raises DataError without the file."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; expected the written rules there, whose names the labels use.")
     table = path.read_text(encoding="utf-8").rpartition("\n## ")[2]
     return {name for row in RULE_ROW.findall(table) for name in re.findall(r"`([a-z_]+)`", row)} - {"rule"}
 
@@ -156,11 +164,11 @@ def _lines(path: Path, shape: type[Line]) -> Iterator[tuple[str, Line]]:
         raise DataError(f"{path} holds no prompt.")
 
 
-def _checked_id(place: str, stated: str | None, turns: tuple[Turn, ...] | list[Turn], seen: object) -> str:
+def _checked_id(place: str, stated: str | None, turns: Sequence[Turn], seen: Container[str]) -> str:
     own = turns_id(turns)
     if stated is not None and stated != own:
         raise DataError(f"{place}  id is {stated}, expected {own}, the hash of these turns; was a word changed?")
-    if own in seen:  # type: ignore[operator]  # a dict of any value
+    if own in seen:
         raise DataError(f"{place}  repeats a context of this suite; each prompt may stand once.")
     return own
 
@@ -172,8 +180,7 @@ def _tags(place: str, line: _Item | _FlawedLine) -> dict[str, str]:
     return line.tags if line.severity == "none" else line.tags | {"risk": line.severity}
 
 
-def _refuse_single_twins(path: Path, prompts: list[Prompt]) -> None:
-    for prompt in prompts:
-        n = sum(other.pair == prompt.pair for other in prompts)
-        if prompt.pair and n != 2:
-            raise DataError(f"{path}: pair '{prompt.pair}' has {n} prompt{'s' * (n != 1)}, expected 2.")
+def _refuse_single_twins(path: Path, prompts: Sequence[Prompt]) -> None:
+    for pair, n in Counter(prompt.pair for prompt in prompts if prompt.pair).items():
+        if n != 2:
+            raise DataError(f"{path}: pair '{pair}' has {n} prompt{'s' * (n != 1)}, expected 2.")
