@@ -11,3 +11,11 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import toy_detoxify
 
     return toy_detoxify.build(tmp_path_factory.mktemp("toy-detoxify"))
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Path:
+    """models/encoder, fetched when it is not there: tests of real classifiers need it."""
+    import real_encoder
+
+    return real_encoder.ensure()

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from datetime import date
 
-from attunement.records import Bench, Candidate, ModelName, RuleResult, Score, Selection, Verdict
+from attunement.records import (
+    Bench,
+    Candidate,
+    Estimate,
+    Measurement,
+    ModelName,
+    RuleResult,
+    Score,
+    ScorerCard,
+    Selection,
+    Verdict,
+)
 
 
 def score(
@@ -65,3 +76,38 @@ def bench(value: float | None, *, metric: str = "acc", task: str = "toy") -> Ben
 def verdict_of(passed: bool, rules: Sequence[RuleResult]) -> Verdict:
     """A verdict of these rules that holds for ever."""
     return Verdict(passed=passed, rules=tuple(rules), valid_from=date.min, valid_until=date.max)
+
+
+def estimate(low: float, high: float) -> Estimate:
+    """A number in the middle of its interval."""
+    return Estimate(value=(low + high) / 2, low=low, high=high)
+
+
+def measurement(name: str = "toy_set", *, n_unscored: int = 0, **measures: Estimate | None) -> Measurement:
+    """A scorer against a set of 50; what is not given was not measured."""
+    nothing = dict.fromkeys(("auc", "precision", "recall", "false_alarms", "accuracy", "kappa", "macro_f1"))
+    return Measurement(
+        set=name,
+        licence="CC-BY-4.0",
+        about="toys",
+        question="toxic",
+        content="0" * 16,
+        n=50 - n_unscored,
+        n_unscored=n_unscored,
+        prevalence=0.5,
+        groups=(),
+        **nothing | measures,
+    )
+
+
+def card(*measured: Measurement, scorer: str = "linear", version: str = "1") -> ScorerCard:
+    """What a scorer has shown, in the version that `score` scores with."""
+    return ScorerCard(
+        scorer=scorer,
+        kind=scorer.partition(":")[0],
+        version=version,
+        settings={},
+        does_not_see="anything",
+        items_per_s=None,
+        measured=measured,
+    )

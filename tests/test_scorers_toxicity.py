@@ -15,11 +15,12 @@ from detoxify import detoxify as peer_module
 from pydantic import TypeAdapter, ValidationError
 
 import toy_detoxify
+from attunement.classifier import STRIDE_TOKENS, WINDOW_TOKENS
 from attunement.detoxify_weights import ENCODERS, fetch_detoxify
 from attunement.errors import FetchError, IntegrityError, ModelError
 from attunement.records import Turn
 from attunement.scorers.base import Item
-from attunement.scorers.detoxify import STRIDE_TOKENS, WINDOW_TOKENS, Detoxify
+from attunement.scorers.detoxify import Detoxify
 from attunement.scorers.linear import Linear
 from attunement.scorers.toxicity import Toxicity
 
@@ -127,7 +128,8 @@ def test_the_last_window_of_a_long_text_decides_where_detoxify_would_cut_it(toy_
 def test_every_token_of_a_long_text_is_in_a_window_and_none_is_too_long(toy_checkpoint: Path) -> None:
     found = scorer(toy_checkpoint)._load()
     text = words("you are an idiot thank for telling me that", 1777)
-    (windows,) = found.windows([text])
+    (cut,) = found.windows([text])
+    windows = [one["input_ids"] for one in cut]
     step = WINDOW_TOKENS - 2 - STRIDE_TOKENS
     rebuilt = [token for ids in windows[:-1] for token in ids[1:-1][:step]] + windows[-1][1:-1]
     assert rebuilt == found.tokenizer(text, add_special_tokens=False)["input_ids"]

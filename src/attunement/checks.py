@@ -12,7 +12,8 @@ from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
 from attunement.risk import risk_told
 from attunement.scorers.base import Scorer
-from attunement.scorers.detoxify import Detoxify
+from attunement.scorers.detoxify import EMBEDDED, Detoxify
+from attunement.scorers.judge import Judge, load_flow
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
 from attunement.sources.base import Row, Source
@@ -95,10 +96,12 @@ def _helplines(path: Path) -> str:
 
 def _scorer(scorer: Scorer, params: Params) -> str:
     """The files it depends on exist, and those that people write parse; weights are not loaded."""
-    if isinstance(scorer, Detoxify) and scorer.weights in params.fetch.detoxify:
+    if isinstance(scorer, Detoxify) and scorer.weights in (EMBEDDED, *params.fetch.detoxify):
         return "its weights are fetched first"
     if isinstance(scorer, Rubric):
         load_rubric(Path(scorer.file))
+    if isinstance(scorer, Judge):
+        load_flow(Path(scorer.file))
     if isinstance(scorer, Rubric | Referral):
         load_helplines(Path(scorer.helplines))
     return f"version {scorer.version}"

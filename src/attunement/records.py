@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -210,6 +210,63 @@ class Bench(Record):
     value: float | None
     stderr: float | None
     n: int
+
+
+class Estimate(Record):
+    """A number with its two-sided 95% interval: exact for rates, bootstrap over items for the rest."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Group(Record):
+    """Rates of a scorer within one group of items: of those with a yes that it found, of those without that it hit."""
+
+    name: str
+    n: int
+    prevalence: float
+    recall: Estimate | None
+    false_alarms: Estimate | None
+
+
+class Measurement(Record):
+    """A scorer against one labelled set. ``content`` is a hash of the items and their labels.
+
+    ``kappa`` has quadratic weights; ``prevalence`` is the share of items whose human answer is above 0.
+    """
+
+    set: str
+    licence: str
+    about: str
+    question: str
+    content: str
+    n: int
+    n_unscored: int
+    prevalence: float
+    auc: Estimate | None
+    precision: Estimate | None
+    recall: Estimate | None
+    false_alarms: Estimate | None
+    accuracy: Estimate | None
+    kappa: Estimate | None
+    macro_f1: Estimate | None
+    groups: tuple[Group, ...]
+
+
+class ScorerCard(Record):
+    """What is known of a scorer at one version: how it was measured, and what it does not see.
+
+    ``items_per_s`` was taken on the machine where the card was made, two cores.
+    """
+
+    scorer: str
+    kind: str
+    version: str
+    settings: dict[str, Any]
+    does_not_see: str
+    items_per_s: float | None
+    measured: tuple[Measurement, ...]
 
 
 class RuleResult(Record):

@@ -17,7 +17,7 @@ from attunement.errors import ends_clearly
 from attunement.helplines import load_helplines, verifications
 from attunement.params import Headline, Params, load
 from attunement.process import begin
-from attunement.records import Bench, ScoreSummary, Selection, Verdict
+from attunement.records import Bench, Estimate, ScorerCard, ScoreSummary, Selection, Verdict
 
 OUT = Path("out/report")
 HEADLINE = Path("metrics/headline.json")
@@ -49,6 +49,7 @@ def render(params: Params, evidence: dict[str, Any]) -> str:
     """The model card as Markdown with the hub's front matter; an undefined name in the template is an error."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  # Markdown of our own numbers, no HTML
     environment.filters["number"] = _shown
+    environment.filters["estimate"] = _estimate
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -58,6 +59,11 @@ def render(params: Params, evidence: dict[str, Any]) -> str:
 def _shown(value: float | None, form: str = ".3f") -> str:
     """A number, or 'not scored': never 0 for what was not measured."""
     return "not scored" if value is None else format(value, form)
+
+
+def _estimate(found: Estimate | None) -> str:
+    """A number with its interval; nothing where the set does not ask it."""
+    return f"{found.value:.3f} ({found.low:.2f} to {found.high:.2f})" if found else ""
 
 
 def comparison(summaries: Sequence[ScoreSummary]) -> list[dict[str, Any]]:
@@ -90,6 +96,7 @@ def main() -> None:
     curated = json.loads((verify(Path("out/curate")) / "summary.json").read_text(encoding="utf-8"))
     card = render(params, {"verdict": verdict, "selection": selection, "curated": curated,
                            "comparison": comparison(summaries),
+                           "cards": read_jsonl(verify(Path("out/calibrate")) / "cards.jsonl", ScorerCard),
                            "helplines": verifications(load_helplines(Path(params.curate.helplines))),
                            "benches": benches(bench["base"], bench["tuned"])})
     with publishing(OUT) as folder:

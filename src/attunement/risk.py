@@ -64,12 +64,17 @@ def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity,
     when neither names one. Raises DataError for a tag that is no severity or no kind.
     """
     found = risk_in(turns)
-    kinds = load_risk_phrases().kinds
-    tagged = tags.get("risk_kind")
-    if tagged is not None and tagged not in kinds:
-        raise DataError(f"a tag `risk_kind` must be one of {', '.join(kinds)}.")
+    tagged = known_kind(tags)
     severity = max(found.severity, Severity.of(tags.get("risk", "none")))
     return severity, SUICIDE if found.kind == SUICIDE else tagged or found.kind or SUICIDE
+
+
+def known_kind(tags: Mapping[str, str]) -> str | None:
+    """The kind of risk that a tag names; None without the tag. Raises DataError for one that is no kind."""
+    kinds, tagged = load_risk_phrases().kinds, tags.get("risk_kind")
+    if tagged is not None and tagged not in kinds:
+        raise DataError(f"a tag `risk_kind` must be one of {', '.join(kinds)}.")
+    return tagged
 
 
 def _own(texts: Sequence[str], rules: RiskRules) -> list[Found]:

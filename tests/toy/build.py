@@ -12,7 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import real_encoder
 from attunement.artefacts import sha256_of
+from attunement.params import load
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (
@@ -63,7 +65,11 @@ def build_project(folder: Path) -> Path:
     shutil.copy(ROOT / "dvc.yaml", folder)
     model = build_model(folder / "toy_model")
     params = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
-    (folder / "params.yaml").write_text(params.replace("@SHA256@", sha256_of(model / "model.safetensors")))
+    encoder = real_encoder.ensure()
+    hashes = load(ROOT / "params.yaml").fetch.encoder.sha256
+    params = params.replace("@SHA256@", sha256_of(model / "model.safetensors"))
+    params = params.replace("@ENCODER@", str(encoder)).replace("@ENCODER_SHA256@", json.dumps(hashes))
+    (folder / "params.yaml").write_text(params)
     (folder / "blocked").mkdir()
     (folder / "blocked/sitecustomize.py").write_text(BLOCKED)
     run(folder, "dvc", "init", "--no-scm", "--quiet")

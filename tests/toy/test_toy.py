@@ -13,7 +13,7 @@ import pytest
 from attunement.artefacts import sha256_of, verify
 
 STAGES = ("fetch", "curate", "train", "select", "respond@base", "respond@tuned", "score", "bench@base", "bench@tuned",
-          "gate", "report")
+          "calibrate", "gate", "report")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_runs_and_publishes_what_its_manifest_says(project: Path) -> None:
     log = (project / "repro.log").read_text()
     assert [stage for stage in STAGES if f"Running stage '{stage}'" not in log] == []
-    for name in ("curate", "train", "select", "respond/base", "respond/tuned", "score", "bench/base", "gate", "report"):
+    for name in ("curate", "train", "select", "respond/base", "respond/tuned", "score", "calibrate", "bench/base",
+                 "gate", "report"):
         verify(project / "out" / name)
 
 

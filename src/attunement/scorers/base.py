@@ -90,6 +90,11 @@ class Scorer(BaseModel):
         """One answer per item, in the same order."""
 
 
+def last_said(item: Item) -> str:
+    """What the person said last before the reply; empty when nobody said anything."""
+    return next((turn.text for turn in reversed(item.context) if turn.role == "user"), "")
+
+
 def unscored(item: Item, because: str) -> Scored:
     """The answer for an item that could not be scored."""
     return Scored(id=item.id, value=None, label=None, because=because)

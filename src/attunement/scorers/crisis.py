@@ -1,54 +1,122 @@
-"""Scorer `crisis`: does the person tell of danger, and how near is it?
+"""Scorer `crisis`: does the person tell of danger, how near is it, and of which kind?
 
-It looks at the person's words: the text, or the user's turns of the context or dialogue. See `attunement.risk`.
+In: the person's words, as a text or as the user's turns of a context or dialogue, with what the assistant said before
+them; a reply itself is not looked at. Out: the probability of any risk, and the severity. A classifier hears what is
+veiled; the phrases of data/resources hear what is said plainly (see `attunement.risk`), and raise what they hear.
+
+It hears English, and danger as people wrote it down for it. What a person does not put into words it does not hear.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
-from attunement import phrases, referral, risk
+from pydantic import Field
+
+from attunement import classifier, phrases, referral, risk
 from attunement.phrases import REFERRAL_PHRASES, RISK_PHRASES, Severity
 from attunement.records import Turn
 from attunement.scorers.base import Form, Item, Scored, Scorer, unscored
 
-CODE = tuple(Path(file) for file in (phrases.__file__, referral.__file__, risk.__file__))
+NAME = "crisis"
+CODE = tuple(Path(file) for file in (classifier.__file__, phrases.__file__, referral.__file__, risk.__file__))
+THRESHOLD = 0.7  # 1.5% of real supportees' turns are at it, of whom nearly none tell of danger (data/cards)
+BATCH_SIZE = 32
+KINDS = ("suicide", "self-harm", "harm-to-others", "abuse", "eating-disorder", "third-person")
+RECENT_TURNS = 3  # of the person's own, read together as well: in a long talk the rest drowns them
+# A phrase is believed against the classifier unless that is this sure that there is no danger: idioms match phrases.
+PHRASE_DOUBTED = 0.05
+
+
+class Danger(NamedTuple):
+    """What a person's words tell of: probability of any risk, severity, kind, and where it was heard."""
+
+    value: float
+    severity: Severity
+    kind: str | None
+    because: str
 
 
 class Crisis(Scorer):
-    """Value 1.0 when any risk matched and 0.0 otherwise; the label is the severity.
-
-    The value is the answer of a rule and not a calibrated probability: 0.0 says that no pattern matched, and veiled
-    words often match none. Its rates among people's own words are in benchmarks/crisis/results.md.
-    """
+    """Value: the probability of any risk; label: the severity."""
 
     kind: Literal["crisis"] = "crisis"
+    threshold: float = Field(THRESHOLD, gt=0, lt=1)
+    batch_size: int = Field(BATCH_SIZE, ge=1)
+
     forms: ClassVar[tuple[Form, ...]] = ("text", "reply", "dialogue")
     labels: ClassVar[tuple[str, ...]] = tuple(severity.label for severity in Severity)
     higher_is_better: ClassVar[bool | None] = None
 
     def data_files(self) -> tuple[Path, ...]:
-        """The rules and the code that applies them."""
-        return (RISK_PHRASES, REFERRAL_PHRASES, *CODE)
+        """The classifier, the phrases, and the code that applies them."""
+        return data_files()
 
     def score(self, items: Sequence[Item]) -> list[Scored]:
         """One answer per item; ``because`` gives the kind and the entries with their spans, never words."""
-        return [self._score_one(item) for item in items]
-
-    def _score_one(self, item: Item) -> Scored:
-        turns = _told(item)
-        if not turns:
-            return unscored(item, "no words of a user to look at")
-        found = risk.risk_in(turns)
-        evidence = ", ".join(hit.evidence for hit in found.entries)
-        because = f"{found.kind}: {evidence}" if found.kind else "no entry matched"
-        value = 1.0 if found.severity > Severity.NONE else 0.0
-        return Scored(id=item.id, value=value, label=found.severity.label, because=because)
+        found = heard([said(item) for item in items], threshold=self.threshold, batch_size=self.batch_size)
+        return [
+            unscored(item, "no words of a user to look at") if danger is None
+            else Scored(id=item.id, value=danger.value, label=danger.severity.label, because=danger.because)
+            for item, danger in zip(items, found, strict=True)
+        ]
 
 
-def _told(item: Item) -> tuple[Turn, ...]:
+def data_files() -> tuple[Path, ...]:
+    """What an answer about danger depends on, for every scorer that asks after it."""
+    return (*classifier.adapter_files(NAME), RISK_PHRASES, REFERRAL_PHRASES, *CODE)
+
+
+def said(item: Item) -> tuple[Turn, ...]:
     """The turns in which the person speaks, with what they answered to; a reply is not looked at."""
     if item.form == "text":
         return (Turn(role="user", text=item.text),) if item.text else ()
-    turns = item.context if item.form == "reply" else item.dialogue
-    return turns if any(turn.role == "user" for turn in turns) else ()
+    return item.context if item.form == "reply" else item.dialogue
+
+
+def heard(
+    talks: Sequence[Sequence[Turn]], *, threshold: float = THRESHOLD, batch_size: int = BATCH_SIZE
+) -> list[Danger | None]:
+    """The danger that each talk tells of; None where no user says a word. Raises ModelError without the classifier."""
+    views = [_views(turns) for turns in talks]
+    answers = iter(classifier.answers(NAME, [view for found in views for view in found], batch_size=batch_size))
+    return [_danger(turns, [next(answers) for _ in found], threshold) if found else None
+            for turns, found in zip(talks, views, strict=True)]
+
+
+def _views(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """(what the assistant said before, the person's words): all they said, the last of it, the last few together."""
+    own = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
+    if not own:
+        return []
+    last = max(number for number, turn in enumerate(turns) if turn.role == "user" and turn.text.strip())
+    before = turns[last - 1].text if last and turns[last - 1].role == "assistant" else ""
+    views = [("", "\n".join(own)), (before, own[-1]), ("", "\n".join(own[-RECENT_TURNS:]))]
+    return list(dict.fromkeys(views))
+
+
+def _danger(turns: Sequence[Turn], answers: Sequence[dict[str, float] | None], threshold: float) -> Danger | None:
+    known = [one for one in answers if one is not None]
+    rules = risk.risk_in(turns)
+    phrase = rules.severity
+    if not known:
+        if phrase == Severity.NONE:
+            return None
+        return Danger(1.0, phrase, rules.kind, _told(rules))
+    surest = max(known, key=lambda one: one["risk"])
+    value = surest["risk"]
+    believed = phrase > Severity.NONE and value >= PHRASE_DOUBTED
+    if value < threshold and not believed:
+        return Danger(value, Severity.NONE, None, f"{value:.3g} < {threshold:g}; " + _told(rules))
+    severity = Severity.IMMINENT if surest["imminent"] >= 0.5 else (
+        Severity.ACTIVE if surest["active"] >= 0.5 else Severity.PASSIVE)
+    kind = rules.kind if believed and value < threshold else max(KINDS, key=lambda name: surest[name])
+    if value < threshold:
+        severity = phrase
+        value = threshold  # the phrase decides, and the value says so
+    return Danger(value, max(severity, phrase), kind, f"{kind}: {value:.3g}; " + _told(rules))
+
+
+def _told(rules: risk.Risk) -> str:
+    evidence = ", ".join(hit.evidence for hit in rules.entries)
+    return f"phrases: {evidence}" if evidence else "no phrase matched"

@@ -16,7 +16,6 @@ import math
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from attunement.artefacts import first_fault, sha256_of
+from attunement.classifier import Classifier, adapter_files
 from attunement.errors import ModelError
 from attunement.models import silence
 from attunement.records import content_id
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CHECKPOINT = "checkpoint.ckpt"
-NAMES = ("original", "unbiased", "multilingual")
-
-# Detoxify's encoders hold 512 positions. Half a window of overlap shows every passage of up to 256 tokens whole.
-WINDOW_TOKENS = 512
-STRIDE_TOKENS = 256
+EMBEDDED = "embedded"  # made by the fetch stage from MiniLM and data/classifiers/toxicity, in Detoxify's format
+RELEASED = ("original", "unbiased", "multilingual")
+NAMES = (EMBEDDED, *RELEASED)
 
 # Detoxify's own renaming (detoxify.load_checkpoint), so that all checkpoints name a head alike.
 HEAD_NAMES = {"toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxic": "severe_toxicity"}
+
+CODE = (Path(inspect.getfile(Classifier)),)
 
 # What a tokenizer is read from. With none of these transformers builds, silently, one that knows no word.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
@@ -51,8 +51,9 @@ ENCODER_FILES = (*VOCABULARIES, "config.json", "merges.txt", "tokenizer_config.j
 class Detoxify(Scorer):
     """Detoxify's heads over a text; the maximum decides.
 
-    ``weights`` is "original", "unbiased" or "multilingual" (as the fetch stage makes them under models/), or the
-    path of a checkpoint in Detoxify's format, or of a folder that holds ``checkpoint.ckpt``.
+    ``weights`` is "embedded" (our own, from the package registry alone), "original", "unbiased" or "multilingual"
+    (Detoxify's releases), as the fetch stage makes them under models/; or the path of a checkpoint in Detoxify's
+    format, or of a folder that holds ``checkpoint.ckpt``.
     """
 
     kind: Literal["detoxify"]
@@ -79,10 +80,15 @@ class Detoxify(Scorer):
         return path / CHECKPOINT if path.is_dir() else path
 
     def data_files(self) -> tuple[Path, ...]:
-        """The checkpoint, and the encoder's config and tokenizer. Raises ModelError when it cannot be loaded."""
+        """The checkpoint, and the encoder's config and tokenizer. Raises ModelError when it cannot be loaded.
+
+        The embedded checkpoint counts by what it is made from: sums differ in their last digit between machines.
+        """
         classifier = self._load()
+        if self.weights == EMBEDDED:
+            return (*adapter_files("toxicity"), *CODE)
         beside = (classifier.encoder / name for name in sorted(ENCODER_FILES))
-        return (self.checkpoint, *(path for path in beside if path.is_file()))
+        return (self.checkpoint, *(path for path in beside if path.is_file()), *CODE)
 
     def score(self, items: Sequence[Item]) -> list[Scored]:
         """One answer per item, in the same order; raises ModelError when the weights are missing or misfit."""
@@ -97,11 +103,11 @@ class Detoxify(Scorer):
 
     def _load(self) -> "Classifier":
         if not self.checkpoint.is_file():
-            choices = ", ".join(NAMES)
             raise ModelError(
-                f"expected Detoxify's weights at {self.checkpoint}, and no file is there. On a machine with a network "
-                f"run the fetch stage (`dvc repro fetch`), which makes models/detoxify-NAME for {choices}; or set "
-                f"`weights: path/to/{CHECKPOINT}` of the detoxify scorer in params.yaml to a checkpoint that you have."
+                f"expected Detoxify's weights at {self.checkpoint}, and no file is there. Run the fetch stage "
+                f"(`dvc repro fetch`), which makes models/detoxify-{EMBEDDED}, and models/detoxify-NAME for those of "
+                f"{', '.join(RELEASED)} that fetch.detoxify names; or set `weights: path/to/{CHECKPOINT}` of the "
+                "detoxify scorer in params.yaml to a checkpoint that you have."
             )
         return load_classifier(self.checkpoint)
 
@@ -120,66 +126,6 @@ class Detoxify(Scorer):
         where = f", in window {number}" if len(windows) > 1 else ""
         because = f"maximum over {among}: {head} {value:.4g} {'≥' if toxic else '<'} {self.threshold:g}{where}"
         return Scored(id=item.id, value=value, label="toxic" if toxic else "ok", because=because)
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A loaded checkpoint: encoder with heads, tokenizer, and the names of the heads that count."""
-
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
-    heads: tuple[str, ...]
-    encoder: Path
-
-    def windows(self, texts: Sequence[str]) -> list[list[list[int]]]:
-        """Token ids of each text as overlapping windows; none for a text in which the tokenizer knows nothing.
-
-        Unknown tokens alone (emoji, another script) would score as an empty text does: low, and about nothing.
-        """
-        found: list[list[list[int]]] = [[] for _ in texts]
-        if not texts:
-            return found
-        size = self._window_tokens()
-        encoded = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=size,
-            stride=min(STRIDE_TOKENS, size // 2),
-            return_overflowing_tokens=True,
-        )
-        for text, ids in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
-            found[text].append(ids)
-        empty = set(self.tokenizer.all_special_ids)
-        return [windows if any(set(ids) - empty for ids in windows) else [] for windows in found]
-
-    def probabilities(self, windows: Sequence[list[int]], *, batch_size: int) -> list[list[float]]:
-        """Sigmoids of the heads that count, (window, head), in the order given.
-
-        Windows are batched by length, so that short ones are not padded to the longest of all.
-        """
-        import torch
-
-        found: list[list[float]] = [[] for _ in windows]
-        order = sorted(range(len(windows)), key=lambda index: len(windows[index]), reverse=True)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = self.tokenizer.pad({"input_ids": [windows[index] for index in chosen]}, return_tensors="pt")
-            with torch.inference_mode():
-                logits = self.model(**batch).logits
-            # Detoxify's `unbiased` has 16 outputs, of which the last nine tell who is spoken of: not toxicity.
-            rows = torch.sigmoid(logits.float())[:, : len(self.heads)].tolist()
-            for index, row in zip(chosen, rows, strict=True):
-                found[index] = row
-        return found
-
-    def _window_tokens(self) -> int:
-        """The longest input that tokenizer and encoder take, special tokens included."""
-        config = self.model.config
-        # RoBERTa counts positions from behind its padding token.
-        behind = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
-        positions: int = config.max_position_embeddings - behind
-        accepted: int = self.tokenizer.model_max_length
-        return min(WINDOW_TOKENS, accepted, positions)
 
 
 class Architecture(BaseModel):
