@@ -177,7 +177,7 @@ def test_a_tag_that_is_no_severity_leaves_one_item_unscored_and_not_all(here: Pa
 def test_an_unknown_kind_names_the_declared_ones_and_the_nearest(here: Path) -> None:
     result = attune("score", "referal", items(here, {"id": "a", "text": "x"}))
     assert result.exit_code == 1
-    assert "declared: linear, referral, rubric:support. Did you mean 'referral'?" in result.stderr
+    assert "rubric:support, pii. Did you mean 'referral'?" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_the_page_tells_each_rule_with_its_reason_and_what_was_not_scored(here: 
     assert "NOT PASSED: this model must not be released (1 of 2 rules hold)" in told
     assert "holds  first\n           because of first" in told
     assert "FAILS  second\n           because of second" in told
-    assert "toxic      not scored   share that is toxic, of replies to 'adversarial_test' by linear" in told
+    assert "toxic      not scored   share that is toxic, of replies to 'adversarial_test' by detoxify" in told
 
 
 @pytest.mark.parametrize("words", [(), ("--enforce",)])

@@ -226,7 +226,8 @@ def written(*, bench_tuned: bool = True) -> None:
     with publishing(Path("out/select")) as folder:
         write_json(folder / "selection.json", selection())
     with publishing(Path("out/score")) as folder:
-        write_jsonl(folder / "summary.jsonl", [summary("base"), summary(labels={"ok": 8})])
+        both = [summary("base", scorer="detoxify"), summary(labels={"ok": 8}, scorer="detoxify")]
+        write_jsonl(folder / "summary.jsonl", both)
     with publishing(Path("out/calibrate")) as folder:
         write_jsonl(folder / "cards.jsonl", [CARD])
     with publishing(Path("out/curate")) as folder:

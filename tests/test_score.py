@@ -19,6 +19,7 @@ from attunement.suites import read_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8").replace("@SHA256@", "0" * 64)
+TOY = TOY.replace('"@ENCODER_SHA256@"', "{model.safetensors: '" + "0" * 64 + "'}")
 
 
 class Length(Scorer):

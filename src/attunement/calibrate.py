@@ -81,9 +81,10 @@ PLANS: dict[str, Plan] = {
                 "has no pattern for"),
     "rubric": Plan("harmful", ("broken",), HARM_SETS,
                    "warmth or harm in words that no pattern or classifier knows; a reply may meet every criterion and "
-                   "still not help"),
+                   "still not help", alarm_below=True),
     "judge": Plan("harmful", ("broken",), ("own_harm",),
-                  "what its model does not; it may be persuaded by the text it judges, and it drifts with its version"),
+                  "what its model does not; it may be persuaded by the text it judges, and it drifts with its version",
+                  alarm_below=True),
 }
 
 

@@ -68,7 +68,7 @@ def build_project(folder: Path) -> Path:
     encoder = real_encoder.ensure()
     hashes = load(ROOT / "params.yaml").fetch.encoder.sha256
     params = params.replace("@SHA256@", sha256_of(model / "model.safetensors"))
-    params = params.replace("@ENCODER@", str(encoder)).replace("@ENCODER_SHA256@", json.dumps(hashes))
+    params = params.replace("@ENCODER@", str(encoder)).replace('"@ENCODER_SHA256@"', json.dumps(hashes))
     (folder / "params.yaml").write_text(params)
     (folder / "blocked").mkdir()
     (folder / "blocked/sitecustomize.py").write_text(BLOCKED)
