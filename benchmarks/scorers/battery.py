@@ -16,7 +16,6 @@ from pathlib import Path
 from attunement.params import load
 from attunement.records import Turn, content_id
 from attunement.scorers.base import Item
-from attunement.scorers.crisis import Crisis
 
 SOURCES = Path("data/sources/attunement")
 
@@ -35,12 +34,12 @@ def replies(n: int) -> list[Item]:
 
 
 def main() -> None:
-    """Time every declared scorer, and the scorer of danger, which needs no line."""
+    """Time every declared scorer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replies", type=int, default=1000)
     n = parser.parse_args().replies
     items = replies(n)
-    started, scorers = time.perf_counter(), [*load().score.scorers, Crisis()]
+    started, scorers = time.perf_counter(), load().score.scorers
     print(f"{'scorer':32}{'s':>8}{'items/s':>10}{'unscored':>10}")
     for scorer in scorers:
         before = time.perf_counter()
