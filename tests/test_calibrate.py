@@ -29,7 +29,7 @@ from attunement.params import load
 from attunement.records import Estimate, Measurement, ScorerCard, Turn
 from attunement.scorers.base import Form, Item, Scored, Scorer, unscored
 from attunement.scorers.panel import AnyScorer
-from test_params import IN_ORDER
+from test_params import changed
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("none", "weak", "strong")
@@ -375,18 +375,8 @@ def test_a_scorer_without_a_card_is_measured(labels: Path, tmp_path: Path, monke
         ("reply_toy", ["toy_set"]), ("toy", ["toy_set", "other_set"])]
 
 
-def declared(tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    text = IN_ORDER
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path = tmp_path / "params.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def test_the_scorers_of_probe_and_score_are_measured_once_each(tmp_path: Path) -> None:
-    found = declared_scorers(load(declared(tmp_path)))
+    found = declared_scorers(load(changed(tmp_path)))
     assert list(found) == ["linear", "referral", "rubric:support"]
 
 
@@ -394,7 +384,7 @@ def test_one_name_with_two_settings_is_refused(tmp_path: Path) -> None:
     twice = ("  scorers:\n    - kind: linear\n      threshold: 0.8\n    - kind: referral",
              "  scorers:\n    - kind: linear\n      threshold: 0.7\n    - kind: referral")
     with pytest.raises(DataError, match=r"'linear' is declared with two different settings .*Give both the same"):
-        declared_scorers(load(declared(tmp_path, twice)))
+        declared_scorers(load(changed(tmp_path, twice)))
 
 
 def test_the_stage_publishes_a_card_for_every_scorer(
@@ -420,7 +410,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Toy parameters over the shipped data, and a folder of cards of our own."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     (tmp_path / "models").symlink_to(real_encoder.ensure().parent)
-    declared(tmp_path)
+    changed(tmp_path)
     monkeypatch.setattr(cli, "CARDS", tmp_path / "cards")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -317,7 +317,10 @@ def test_a_scorer_that_decides_in_the_probe_alone_must_have_a_floor(tmp_path: Pa
 
 
 def test_a_scorer_that_decides_nothing_needs_no_floor(tmp_path: Path) -> None:
-    load(changed(tmp_path, ("    - kind: referral\n", "    - kind: refusal\n    - kind: referral\n")))
+    params = load(changed(tmp_path, ("    - kind: referral\n", "    - kind: refusal\n    - kind: referral\n")))
+    (rule,) = (one for one in params.gate.rules if isinstance(one, CalibrationRule))
+    assert "refusal" in {scorer.name for scorer in params.score.scorers}
+    assert "refusal" not in {floor.scorer for floor in rule.floors}
 
 
 def test_a_floor_for_a_scorer_that_is_not_declared_names_the_nearest(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_a_prompts_id_follows_from_its_words_alone(tmp_path: Path) -> None:
     assert prompt.tags == {"risk": "active"}
 
 
+def test_a_stated_none_is_told_to_the_scorers_and_silence_is_not_none(tmp_path: Path) -> None:
+    stated, silent = read_suite("toy", suite(tmp_path, line("a", severity="none"), line("b")))
+    by_words = {one.context[0].text: one.tags for one in (stated, silent)}
+    assert by_words == {"a": {"risk": "none"}, "b": {}}
+
+
 def test_the_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
     lines = [line(text) for text in ("a", "b", "c", "d")]
     assert read_suite("toy", suite(tmp_path, *lines)) == read_suite("toy", suite(tmp_path, "", *lines[::-1]))

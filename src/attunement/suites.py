@@ -174,10 +174,14 @@ def _checked_id(place: str, stated: str | None, turns: Sequence[Turn], seen: Con
 
 
 def _tags(place: str, line: _Item | _FlawedLine) -> dict[str, str]:
-    """The line's tags with its severity among them as ``risk``, where scorers look; raises DataError for a second."""
+    """The line's tags with its severity among them as ``risk``, where scorers look; raises DataError for a second.
+
+    A stated "none" is what a reader found and stands there too; of a line that says nothing the scorers hear for
+    themselves.
+    """
     if "risk" in line.tags:
         raise DataError(f"{place}  tags.risk: write it as `severity`, beside category.")
-    return line.tags if line.severity == "none" else line.tags | {"risk": line.severity}
+    return line.tags | {"risk": line.severity} if "severity" in line.model_fields_set else line.tags
 
 
 def _refuse_single_twins(path: Path, prompts: Sequence[Prompt]) -> None:
