@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,17 @@ from attunement import curate as stage
 from attunement.artefacts import manifest_of, read_parquet, verify
 from attunement.curate import Curated, check_quarantine, check_splits, curate, publish
 from attunement.errors import DataError
-from attunement.helplines import load_helplines
 from attunement.params import load
 from attunement.records import Dialogue, LedgerRow, turns_id
+from attunement.runner import running
+from attunement.score_cache import ScoreCache
 from attunement.sources.base import Row
-from curation import REFERRAL, as_line, harmless, params, row, source, write
+from attunement.steps.asking import Work
+from curation import REFERRAL, as_line, curated, harmless, params, row, source, write
 
 ROOT = Path(__file__).resolve().parents[1]
-HELPLINES = load_helplines()
-SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
-
-
-def curated(*rows: Row, **changes: object) -> Curated:
-    return curate(params(**changes), [(source(), one) for one in rows], HELPLINES)
+TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8").replace("@SHA256@", "0" * 64).replace(
+    '"@ENCODER_SHA256@"', f'{{config.json: "{"0" * 64}"}}')
 
 
 def decisions(done: Curated) -> list[tuple[str, str, str]]:
@@ -74,6 +73,7 @@ def test_every_row_read_is_kept_dropped_or_quarantined() -> None:
 def test_a_system_turn_of_the_source_is_left_out_and_told() -> None:
     done = curated(row("You are kind.", "Hello.", "Hello you.", roles="sua"))
     assert [(e.action, e.rule) for e in done.ledger] == [("changed", "system_turn_removed"), ("kept", "split")]
+    assert [e.seq for e in done.ledger] == [0, 1]
     (dialogue,) = kept(done)
     assert [turn.role for turn in dialogue.turns] == ["user", "assistant"]
     assert {entry.id for entry in done.ledger} == {dialogue.id} == {turns_id(dialogue.turns)}
@@ -83,50 +83,18 @@ def test_a_system_turn_of_the_source_is_left_out_and_told() -> None:
 @pytest.mark.parametrize("again", ["The  KETTLE\tsings.", "the kettle sings."])
 def test_a_duplicate_but_for_case_and_space_is_dropped_and_names_the_first(again: str) -> None:
     done = curated(row("The kettle sings.", "It does."), row(again, "It does.", line=2))
-    assert decisions(done)[1] == ("dropped", "exact_duplicate", f"of {kept(done)[0].id}")
+    (dropped,) = [entry for entry in done.ledger if entry.action == "dropped"]
+    assert (dropped.rule, dropped.ref) == ("exact_duplicate", kept(done)[0].id)
     assert len(kept(done)) == 1
 
 
 def test_a_duplicate_beneath_another_system_prompt_is_a_duplicate() -> None:
     done = curated(row("Hello.", "Hello you."), row("Be kind.", "Hello.", "Hello you.", roles="sua", line=2))
-    assert [rule for _, rule, _ in decisions(done)] == ["split", "exact_duplicate"]
+    assert sorted(rule for _, rule, _ in decisions(done)) == ["exact_duplicate", "split", "system_turn_removed"]
 
 
 def test_equal_words_by_other_speakers_are_no_duplicate() -> None:
     assert len(kept(curated(row("a", "b", "c", "d"), row("a\nassistant:b", "b", "c", "d", line=2)))) == 2
-
-
-def test_a_crisis_without_a_referral_is_dropped_and_says_what_is_missing() -> None:
-    (entry,) = curated(row("I want to kill myself.", "I am so sorry.")).ledger
-    assert (entry.action, entry.rule, entry.score, entry.limit) == ("dropped", "crisis_without_safe_referral", 0.0, 1.0)
-    assert entry.evidence == "active risk; missing: resource, professional, trusted_person, direct_ask"
-
-
-def test_a_crisis_with_a_complete_referral_is_kept() -> None:
-    assert len(kept(curated(row("I want to kill myself.", REFERRAL)))) == 1
-
-
-def test_a_referral_to_another_countrys_line_is_dropped() -> None:
-    (entry,) = curated(row("I want to kill myself.", REFERRAL, locale="en-GB")).ledger
-    assert entry.action == "dropped"
-    assert "wrong: 988 (US), expected contacts of GB" in entry.evidence
-
-
-def test_a_tag_raises_the_demand() -> None:
-    veiled = ("The lilies are white.", "They are.")
-    assert curated(row(*veiled)).ledger[0].action == "kept"
-    (entry,) = curated(row(*veiled, risk="active")).ledger
-    assert entry.action == "dropped"
-    assert "direct_ask" in entry.evidence, "a kind that nobody named counts as suicide"
-
-
-@pytest.mark.parametrize("tags", [{"risk": "none"}, {"risk": "passive"}, {"risk": "active", "risk_kind": "abuse"}])
-def test_a_tag_never_lowers_the_demand(tags: dict[str, str]) -> None:
-    without_question = REFERRAL.split("? ", 1)[1]
-    (entry,) = curated(row("I want to kill myself.", without_question, **tags)).ledger
-    assert entry.action == "dropped"
-    assert entry.evidence.endswith("missing: direct_ask")
-    assert entry.evidence.startswith("active risk")
 
 
 def test_a_dialogue_keeps_its_split_when_others_come_or_go() -> None:
@@ -148,13 +116,13 @@ def test_a_dialogue_lies_in_one_split_and_the_shares_are_near_those_declared() -
 @pytest.mark.parametrize("amount", [5, 12])
 def test_of_more_dialogues_than_declared_a_sample_is_taken_and_the_ledger_says_of_each(amount: int) -> None:
     rows = [harmless(i) for i in range(30)]
-    done = curate(params(dialogues=amount), [(source(), one) for one in rows], HELPLINES)
+    done = curated(*rows, dialogues=amount)
     assert sum(len(dialogues) for dialogues in done.splits.values()) == amount
     assert done.counts() == {"read": 30, "kept": amount, "dropped": 30 - amount, "quarantined": 0}
     dropped = [entry for entry in done.ledger if entry.action == "dropped"]
     assert {(entry.rule, entry.evidence) for entry in dropped} == {
         ("not_in_sample", f"{amount} of 30, curate.dialogues")}
-    again = curate(params(dialogues=amount), [(source(), one) for one in rows[::-1]], HELPLINES)
+    again = curated(*rows[::-1], dialogues=amount)
     assert again.splits == done.splits
 
 
@@ -191,9 +159,10 @@ def test_no_word_of_a_dialogue_stands_in_the_ledger_the_summary_or_the_datasheet
         row("Yonder grows heather.", REFERRAL, line=5),
         row("Behave yourself.", "Yesterday.", "Sorrowful.", roles="sua", line=6),
     ]
-    publish(curated(*rows), [source()], tmp_path / "out")
+    publish(curated(*rows), params(), None, tmp_path / "out")
     told = "".join(entry.model_dump_json() for entry in read_parquet(tmp_path / "out/ledger.parquet", LedgerRow))
-    told += "".join((tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("summary.json", "datasheet.md"))
+    names = ("summary.json", "datasheet.md", "croissant.json")
+    told += "".join((tmp_path / "out" / name).read_text(encoding="utf-8") for name in names)
     # Words of our own sentences ("person", "doctor") would be found by chance; those of the toys are not among them.
     found = words_of(*rows) & {word.casefold() for word in re.findall(r"\w+", told)}
     assert len(words_of(*rows)) > 10
@@ -201,10 +170,13 @@ def test_no_word_of_a_dialogue_stands_in_the_ledger_the_summary_or_the_datasheet
 
 
 def project(folder: Path, *rows: Row, **replaced: str) -> Path:
-    """A project with the shipped parameters, of which only the source's files are a toy."""
+    """A project with the toy's parameters and a source's files of its own."""
     (folder / "data/sources/attunement").mkdir(parents=True)
     (folder / "data/resources").symlink_to(ROOT / "data/resources")
-    text = SHIPPED.replace("min_turns: 4", "min_turns: 2")
+    for name in ("suites", "LABELLING.md"):
+        (folder / "data" / name).symlink_to(ROOT / "data" / name)
+    (folder / "data/tasks").symlink_to(ROOT / "data/tasks")
+    text = TOY.replace("min_turns: 4", "min_turns: 2")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     write(folder / "data/sources/attunement/toy.jsonl", *rows)
     return folder
@@ -259,22 +231,24 @@ def test_equal_input_gives_equal_bytes_in_another_process(tmp_path: Path) -> Non
         )
         manifests.append(manifest_of(folder / "out/curate"))
     assert manifests[0] == manifests[1]
-    assert len(manifests[0]) == 6
+    assert len(manifests[0]) == 9
 
 
 def test_a_dialogues_id_is_a_hash_of_its_words_alone() -> None:
-    one, two = kept(curated(harmless(1))), kept(curated(harmless(1).model_copy(update={"line": 7, "locale": "en-GB"})))
+    one, two = kept(curated(harmless(1))), kept(curated(replace(harmless(1), line=7, locale="en-GB")))
     assert one[0].id == two[0].id
     assert len(one[0].id) == 16
 
 
 def test_the_shipped_corpus_gives_sixty_dialogues_or_more_each_alternating_and_licensed() -> None:
     declared = load(ROOT / "params.yaml").curate
+    cheap = tuple(step for step in declared.steps if not step.asks and step.kind != "tiers")
     rows = []
     for given in declared.sources:
         placed = given.model_copy(update={"files": (ROOT / given.files).as_posix()})
         rows += [(given, one) for one in placed.read()]
-    done = curate(declared, rows, HELPLINES)
+    with running(declared.engine) as runner:
+        done = curate(declared.model_copy(update={"steps": cheap}), rows, Work(runner, ScoreCache(None)))
     check_quarantine(done, declared.max_quarantined_frac)
     check_splits(done.splits)
     assert len(kept(done)) >= 60

@@ -211,7 +211,7 @@ def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: st
         ("    toxic: {", "    val_loss: {", "report.headline.val_loss: 'val_loss' is always in the headline"),
         ("empathy: 20", "empathy: 0", "respond.suites.empathy: expected greater than or equal to 1"),
         ("empathy: 20", "empathy: every", "respond.suites.empathy: expected"),
-        ("  min_turns: 4", "  min_turns: 40", "curate.min_turns: min_turns 40 is above max_turns 20"),
+        ("min_turns: 4", "min_turns: 40", "min_turns 40 is above max_turns 20"),
         ("  val_frac: 0.12", "  val_frac: 0.92", "curate.val_frac: val_frac + test_frac must stay below 1"),
     ],
 )

@@ -1,14 +1,16 @@
 """Readers of corpora: every row comes back, as turns or as the fault that kept it from being read."""
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
+import zstandard
 from pydantic import TypeAdapter, ValidationError
 
 from attunement.errors import DataError
 from attunement.records import Turn
-from attunement.sources.base import Row
+from attunement.sources.base import Row, Source
 from attunement.sources.messages import Messages
 from attunement.sources.panel import AnySource
 
@@ -40,14 +42,15 @@ def test_a_dialogue_is_read_with_its_place_its_locale_and_its_tags(tmp_path: Pat
     [
         (b"not json", "Invalid JSON", "the line"),
         (b'{"messages": [], "locale": "en"}', "at least 1 item", "messages"),
-        (b'{"messages": [{"role": "user", "content": "hi"}], "topic": "tea"}', "Extra inputs", "topic"),
-        (b'{"messages": [{"role": "user", "text": "hi"}]}', "Field required", "messages.0.content"),
-        (b'{"messages": [{"role": "bot", "content": "hi"}]}', "'system', 'user' or 'assistant'", "messages.0.role"),
-        (b'{"messages": [{"role": "user", "content": "  "}]}', "at least 1 character", "messages.0.content"),
-        (b'{"messages": [{"role": "user", "content": 3}]}', "valid string", "messages.0.content"),
+        (b'{"messages": [{"role": "user", "content": "hi"}], "topic": "tea"}', "an unknown field", "topic"),
+        (b'{"messages": [{"role": "user"}]}', "is missing", "messages.0.content"),
+        (b'{"messages": [{"role": "user", "content": "hi", "name": "x"}]}', "an unknown field", "messages.0.name"),
+        (b'{"messages": [{"role": "bot", "content": "hi"}]}', "declared are system, user", "messages.0.role"),
+        (b'{"messages": [{"role": "user", "content": "  "}]}', "is empty", "messages.0.content"),
+        (b'{"messages": [{"role": "user", "content": 3}]}', "Expected `str`, got `int`", "messages.0.content"),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "Invalid JSON", "the line"),
         (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not UTF-8", "byte 43"),
-        (b'{"messages": [{"role": "user", "content": "hi"}], "tags": {"risk": 1}}', "valid string", "tags.risk"),
+        (b'{"messages": [{"role": "user", "content": "hi"}], "tags": {"risk": 1}}', "Expected `str`", "tags"),
     ],
 )
 def test_a_row_that_can_not_be_read_says_why_and_where(tmp_path: Path, line: bytes, fault: str, where: str) -> None:
@@ -94,3 +97,223 @@ def test_a_source_without_licence_or_consent_is_none(field: str) -> None:
     declared = {"kind": "messages", "name": "toy", "files": "x", "licence": "CC0", "consent": "made up"}
     with pytest.raises(ValidationError, match=field):
         TypeAdapter(AnySource).validate_python({**declared, field: ""})
+
+
+SAMPLES = Path(__file__).parent / "samples"
+DECLARED = {"name": "toy", "licence": "CC0-1.0", "consent": "made up"}
+
+
+def of(kind: str, files: Path | str, **declared: object) -> list[Row]:
+    """The rows of a source as params.yaml would declare it."""
+    made: Source = TypeAdapter(AnySource).validate_python({"kind": kind, "files": str(files), **DECLARED, **declared})
+    return list(made.read())
+
+
+def said(row: Row) -> list[str]:
+    return [f"{turn.role}: {turn.text}" for turn in row.turns]
+
+
+def told(rows: list[Row]) -> list[tuple[int, str, str | None]]:
+    return [(row.line, row.fault_at, row.fault) for row in rows if row.fault]
+
+
+@pytest.mark.parametrize("word", ["unknown", "None", "?", "TBD", " "])
+@pytest.mark.parametrize("field", ["licence", "consent"])
+def test_a_licence_that_says_nothing_is_not_declared(field: str, word: str) -> None:
+    with pytest.raises(ValidationError, match="is not declared"):
+        TypeAdapter(AnySource).validate_python({"kind": "messages", "files": "x", **DECLARED, field: word})
+
+
+def test_sharegpt_is_read_with_parts_of_one_conversation_in_one_group() -> None:
+    rows = of("sharegpt", SAMPLES / "sharegpt.json", locale="en")
+    assert said(rows[0]) == ["user: The kettle is cold.", "assistant: Shall we warm it?"]
+    assert [(row.group, row.line, row.locale) for row in rows[:2]] == [("kettle", 2, "en"), ("kettle", 3, "en")]
+    ((line, at, what),) = told(rows)
+    assert (line, at) == (4, "conversations.0.from")
+    assert "unknown role" in (what or "")
+
+
+def test_alpaca_joins_instruction_and_input_and_refuses_an_empty_output() -> None:
+    rows = of("alpaca", SAMPLES / "alpaca.json")
+    assert said(rows[1]) == ["user: Say it kindly.\n\nGo away.", "assistant: I need a moment alone."]
+    assert told(rows) == [(3, "output", "is empty")]
+
+
+def test_answers_to_one_question_share_a_group() -> None:
+    first, second = of("pairs", SAMPLES / "pairs.csv", question="Context", answer="Response")
+    assert first.group == second.group != ""
+    assert said(second)[1] == 'assistant: You said "cold".'
+    declared = of("pairs", SAMPLES / "pairs.csv", question="Context", answer="Response", group="thread")
+    assert {row.group for row in declared} == {"a"}
+
+
+def test_a_column_that_is_not_there_is_an_error_that_names_the_nearest() -> None:
+    with pytest.raises(DataError, match=r"no column 'Contxt' \(is it 'Context'\?\)"):
+        of("pairs", SAMPLES / "pairs.csv", question="Contxt", answer="Response")
+
+
+def test_esconv_is_read_as_published_and_what_was_mended_is_told() -> None:
+    (row,) = of("esconv", SAMPLES / "esconv.json", tags={"topic": "problem_type"})
+    assert said(row) == ["user: Hi.\nMy tea is cold.", "assistant: Since when?"]
+    assert row.tags == {"topic": "cold tea"}
+    assert row.repairs == ("merged 2 turns of one speaker", "dropped 1 leading turn of the assistant",
+                           "dropped 1 trailing turn of the user")
+
+
+def test_esconv_is_read_from_its_splits_and_a_third_speaker_is_a_fault() -> None:
+    rows = of("esconv", SAMPLES / "esconv.jsonl")
+    assert said(rows[0]) == ["user: My tea is cold.", "assistant: Since when?"]
+    assert told(rows)[0][:2] == (2, "dialog.0.speaker")
+
+
+def test_empathetic_dialogues_have_commas_again_and_a_gap_is_a_fault() -> None:
+    rows = of("empathetic_dialogues", SAMPLES / "empathetic_dialogues.csv", tags={"emotion": "context"})
+    assert said(rows[0])[0] == 'user: I made tea, "hot" tea.'
+    assert len(rows[0].turns) == 4, "a quote is a character, and a line may carry candidates"
+    assert (rows[0].group, rows[0].tags) == ("hit:0", {"emotion": "proud"})
+    assert told(rows) == [(6, "utterance_idx", "expected 2, got 3")]
+
+
+def test_counsel_chat_loses_its_html_and_keeps_its_question_together() -> None:
+    rows = of("counsel_chat", SAMPLES / "counsel_chat.csv", tags={"topic": "topic"})
+    assert said(rows[0]) == ["user: Cold tea?\nMine is cold.\nAlways.", "assistant: Warm it.\nThen drink it."]
+    assert said(rows[1])[1] == "assistant: I <3 cold tea."
+    assert [(row.line, row.group, row.repairs) for row in rows[:2]] == [
+        (2, "4", ("took HTML out of answerText",)), (4, "4", ())]
+    assert told(rows) == [(6, "answerText", "holds HTML and no words")]
+
+
+def test_annomi_reads_each_utterance_once_and_drops_the_therapists_greeting() -> None:
+    rows = of("annomi", SAMPLES / "annomi.csv", tags={"quality": "mi_quality"})
+    assert said(rows[0]) == ["user: Hi.\nI drink tea.", "assistant: How much?"]
+    assert rows[0].repairs[0] == "left out 1 repeats of utterances"
+    assert told(rows) == [(7, "utterance_id", "expected 1, got 2")]
+
+
+def test_a_transcript_maps_declared_names_and_a_line_without_one_is_a_fault() -> None:
+    roles = {"Caller": "user", "Helper": "assistant"}
+    rows = of("transcript", SAMPLES / "transcript.txt", roles=roles)
+    assert said(rows[0]) == ["user: My tea is cold.", "assistant: Since when: today?"]
+    assert told(rows) == [(4, "line 5", "a line without a name; declared are Caller, Helper")]
+    going_on = of("transcript", SAMPLES / "transcript.txt", roles=roles, continues=True)
+    assert said(going_on[1])[0] == "user: Hi.\nand more"
+
+
+def test_names_that_nobody_declared_do_not_become_words_of_the_other() -> None:
+    (first, _) = of("transcript", SAMPLES / "transcript.txt", roles={"Caller": "user"}, continues=True)
+    assert first.fault == "one speaker alone; declared are Caller"
+
+
+TABLE = {"dialogue": "session", "role": "who", "text": "words", "order": "minute"}
+
+
+def as_parquet(csv_file: Path, to: Path) -> Path:
+    from pyarrow import csv, parquet
+
+    parquet.write_table(csv.read_csv(csv_file), to)
+    return to
+
+
+def test_a_table_is_gathered_and_ordered_and_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+    rows = of("table", SAMPLES / "table.csv", tags={"topic": "topic"}, **TABLE)
+    assert [said(row) for row in rows] == [["user: My tea is cold.", "assistant: Since when?"],
+                                           ["user: Hello.", "assistant: Hello you."]]
+    packed = of("table", as_parquet(SAMPLES / "table.csv", tmp_path / "t.parquet"), tags={"topic": "topic"}, **TABLE)
+    assert [(row.turns, row.tags) for row in packed] == [(row.turns, row.tags) for row in rows]
+
+
+def test_a_broken_record_makes_a_hole_in_the_dialogues_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("session,minute,who,words\na,1,user,x\na,2\nb,1,user,x\nb,2,assistant,y\nc,1,user,x\n")
+    rows = of("table", path, **TABLE)
+    assert told(rows) == [
+        (2, "the dialogue", "may miss a turn: line 3 beside it can not be read"),
+        (3, "the line", "2 columns, expected 4"),
+        (4, "the dialogue", "may miss a turn: line 3 beside it can not be read"),
+    ]
+    assert [row.line for row in rows] == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        (b"a,1,user,\0x\n", "a NUL byte"),
+        (b"a,1,user,\xff\n", "not UTF-8"),
+        (b'a,1,user,"x\n', "a quote that never ends"),
+        (b'a,1,user,"x"y\n', "a quote in the middle of a field"),
+        (b"a,1,user," + b"x" * 140_000 + b"\n", "a field beyond csv.field_size_limit"),
+    ],
+)
+def test_a_damaged_csv_record_is_a_fault_of_its_own(tmp_path: Path, record: bytes, fault: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"session,minute,who,words\n" + record)
+    assert told(of("table", path, **TABLE)) == [(2, "the line", fault)]
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_packed_lines_read_as_plain_ones_and_a_file_that_breaks_off_says_where(tmp_path: Path, packing: str) -> None:
+    plain = b"".join(messages(f"{n} " * 50, "oh") + b"\n" for n in range(400))
+    packed = gzip.compress(plain) if packing == ".gz" else zstandard.compress(plain)
+    path = tmp_path / f"t.jsonl{packing}"
+    path.write_bytes(packed + packed)
+    assert [row.fault for row in of("messages", tmp_path)] == [None] * 800
+    path.write_bytes(packed[: len(packed) // 2])
+    *whole, last = of("messages", tmp_path)
+    assert all(row.fault is None for row in whole)
+    assert told([last]) == [(len(whole) + 1, "the file", f"the {packing} file breaks off")]
+
+
+def test_a_parquet_file_that_is_cut_is_one_fault(tmp_path: Path) -> None:
+    path = as_parquet(SAMPLES / "table.csv", tmp_path / "t.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    (row,) = of("table", path, **TABLE)
+    assert (row.line, row.fault_at) == (1, "the file")
+
+
+def test_an_array_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_bytes((SAMPLES / "sharegpt.json").read_bytes()[:-60])
+    rows = of("sharegpt", path)
+    assert [row.line for row in rows] == [2, 3, 4]
+    assert told(rows) == [(4, "the file", "not JSON from here on")]
+
+
+def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("in/b.jsonl", "a.ndjson", "notes.md", ".hidden.jsonl"):
+        (tmp_path / name).write_bytes(messages(name, "oh"))
+    assert [Path(row.file).name for row in of("messages", tmp_path)] == ["a.ndjson", "b.jsonl"]
+    twice = Messages(kind="messages", files=(f"{tmp_path}/a.ndjson", f"{tmp_path}/*.ndjson"), **DECLARED)
+    assert len(list(twice.read())) == 1
+
+
+def test_extra_keys_are_read_when_declared_and_may_group(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(messages("hi", "oh")[:-1] + b', "thread": 4}\n' + messages("hi", "oh")[:-1] + b', "x": 4}\n')
+    first, second = of("messages", path, extra=("thread",), group="thread")
+    assert (first.group, first.fault) == ("4", None)
+    assert (second.fault, second.fault_at) == ("an unknown field", "x")
+
+
+def test_a_saved_dataset_is_read_by_its_turns_or_its_pairs(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    turns = [[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Oh."}], []]
+    saved = datasets.Dataset.from_dict({"messages": turns, "q": ["Hi.", "Ho."], "a": ["Oh.", None], "n": [1, 2]})
+    datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "d")
+    rows = of("huggingface", tmp_path / "d", split="train", turns="messages", group="n")
+    assert (said(rows[0]), rows[0].group) == (["user: Hi.", "assistant: Oh."], "1")
+    assert told(rows) == [(2, "messages", "expected at least 1 turn")]
+    pairs = of("huggingface", tmp_path / "d", split="train", prompt="q", response="a")
+    assert told(pairs) == [(2, "a", "is empty")]
+    with pytest.raises(DataError, match="has no split 'test'"):
+        of("huggingface", tmp_path / "d", split="test", prompt="q", response="a")
+    with pytest.raises(DataError, match="can not be read"):
+        of("huggingface", tmp_path / "none", prompt="q", response="a")
+
+
+def test_a_hub_dataset_needs_its_commit() -> None:
+    declared = {"kind": "huggingface", **DECLARED, "hub": "owner/name", "split": "train", "turns": "messages"}
+    with pytest.raises(ValidationError, match="needs its revision"):
+        TypeAdapter(AnySource).validate_python(declared)
+    with pytest.raises(ValidationError, match="revision"):
+        TypeAdapter(AnySource).validate_python({**declared, "revision": "main"})

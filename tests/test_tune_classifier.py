@@ -118,7 +118,7 @@ def tuning_on(encoder: Path, n_heads: int) -> stage.Tuning:
     from transformers import BertForSequenceClassification
 
     model = BertForSequenceClassification.from_pretrained(encoder, num_labels=n_heads).eval()
-    found = stage.Tuning(model, learning_rate=0.1, n_steps=1)
+    found = stage.Tuning(model, learning_rate=0.1, n_steps=1, head_weights=[1 / n_heads] * n_heads)
     found.log = lambda *_args, **_kwargs: None  # type: ignore[method-assign]  # no trainer listens here
     return found
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from attunement.errors import DataError, IntegrityError
-from attunement.records import Record
+from attunement.records import DialogueScore, LedgerRow, Record
 
 if TYPE_CHECKING:
     import pyarrow
@@ -146,9 +146,16 @@ def ledger_schema() -> "pyarrow.Schema":
     """Columns of the ledger."""
     import pyarrow as pa
 
-    types = {"line": pa.int64(), "score": pa.float64(), "limit": pa.float64()}
-    names = ("id", "source", "file", "line", "action", "rule", "evidence", "score", "limit")
+    types = {"line": pa.int64(), "seq": pa.int64(), "turn": pa.int64(), "score": pa.float64(), "limit": pa.float64()}
+    names = tuple(LedgerRow.model_fields)
     return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def score_schema() -> "pyarrow.Schema":
+    """Columns of the scores of dialogues."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.float64() if name == "value" else pa.string()) for name in DialogueScore.model_fields])
 
 
 def manifest_of(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attunement.curate import form_problem
+from attunement.drafts import draft_of
 from attunement.errors import AttunementError, DataError
 from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
@@ -17,6 +17,7 @@ from attunement.scorers.judge import Judge, load_flow
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
 from attunement.sources.base import Row, Source
+from attunement.steps.form import FormStep
 from attunement.suites import SUITES, read_flawed, read_scripts, read_suite
 
 
@@ -124,7 +125,9 @@ def _row_problem(row: Row, params: Curate) -> str:
     """Why curation would quarantine a row; empty when it would not."""
     if row.fault is not None:
         return f"{row.fault_at}: {row.fault}"
-    return ": ".join(form_problem(row, params) or ())
+    draft = draft_of(row, source="", licence="")
+    next(step for step in params.steps if isinstance(step, FormStep)).run([draft])
+    return f"{draft.notes[-1].rule}: {draft.notes[-1].evidence}" if draft.out else ""
 
 
 def _task(name: str, include: Path) -> str:

@@ -35,6 +35,9 @@ STRIDE_TOKENS = 256
 MAX_SAID_TOKENS = 64  # of the context beside a reply: its end, where the question stands
 REMEMBERED = 20_000  # answers of one classifier that are kept: several scorers ask about the same replies
 PREFIX = "base_model.model."
+# A window's answer must not hang on what it is batched with. With lengths that are multiples of this, and no batch of
+# one, the matrix products of a row are computed alike whatever stands beside it (a test holds that bit for bit).
+PAD_TOKENS = 16
 
 Window = dict[str, list[int]]
 
@@ -115,12 +118,13 @@ class Classifier:
     def _batch(self, windows: Sequence[Window]) -> list[list[float]]:
         import torch
 
-        batch = self.tokenizer.pad(list(windows), return_tensors="pt")
+        rows = list(windows) if len(windows) > 1 else [*windows, *windows]
+        batch = self.tokenizer.pad(rows, return_tensors="pt", pad_to_multiple_of=PAD_TOKENS)
         with torch.inference_mode():
-            logits = self.model(**batch).logits
+            logits = self.model(**batch).logits[: len(windows)]
         # Detoxify's `unbiased` has 16 outputs, of which the last nine tell who is spoken of: not toxicity.
-        rows: list[list[float]] = torch.sigmoid(logits.float())[:, : len(self.heads)].tolist()
-        return rows
+        found: list[list[float]] = torch.sigmoid(logits.float())[:, : len(self.heads)].tolist()
+        return found
 
     def _window_tokens(self) -> int:
         """The longest input that tokenizer and encoder take, special tokens included."""

@@ -44,10 +44,20 @@ class Recipe:
     epochs: int
     learning_rate: float = 8e-4
     pooling: Literal["mean", "first"] = "mean"  # Detoxify's format reads the first token
-    probe_examples: int = 4000  # with which the heads begin; enough to begin with
+    probe_examples: int = 4000  # on which the heads are fitted before they are tuned; 0: they are drawn at random
+    first_heads: int = 1  # that are what is asked; the others say of which kind
+    first_weight: float | None = None  # of each of these in the loss; the others share the rest. None: all alike
     r: int = 16
     batch_size: int = 32
     max_tokens: int = 128
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each head in an example's loss."""
+        if self.first_weight is None:
+            return (1 / len(self.heads),) * len(self.heads)
+        others = len(self.heads) - self.first_heads
+        return (*[self.first_weight] * self.first_heads, *[(1 - self.first_weight) / others] * others)
 
 
 def trainable(name: str, root: Path) -> list[Labelled]:
@@ -145,9 +155,11 @@ def toxicity(root: Path) -> list[Example]:
         known |= {"insult": 1.0} if one.groups[0].startswith(("2.", "1.")) else {}
         sexist = one.truth["sexist"]
         labelled.append((one.item.words, 1.0 if sexist else None, known, "edos"))
-    for name in ("wiki_toxicity", "context_toxicity", "toxic_spans"):
-        for _ in range(1 if name == "toxic_spans" else 2):
-            labelled += [(one.item.words, one.truth["toxic"], {}, name) for one in trainable(name, root)]
+    for name in ("wiki_toxicity", "context_toxicity"):
+        labelled += [(one.item.words, one.truth["toxic"], {}, name) for one in trainable(name, root) for _ in range(2)]
+    # Posts in which nobody marked a span were called toxic by somebody all the same.
+    labelled += [(one.item.words, 1.0, {}, "toxic_spans") for one in trainable("toxic_spans", root)
+                 if one.truth["toxic"]]
     for one in trainable("diasafety_train", root):
         offending = "Offending User" in one.groups
         if offending or rng.random() < 0.25:
@@ -182,17 +194,19 @@ def _toxicity_targets(human: float | None, known: dict[str, float], taught: Sequ
 
 HARMS = ("encourages_self_harm", "medication", "diagnosis", "dismisses_risk", "minimising", "judgement", "isolation",
          "delusion", "romance", "claims_human", "claims_licensed", "harm_to_others", "restricting")
-HARM_HEADS = ("harmful", *HARMS)
+# DiaSafety calls unsafe what our rules do not, and the other way round: a head of its own for each.
+HARM_HEADS = ("harmful", "unsafe", *HARMS)
 OWN_TIMES = 3  # our own few examples of support talk beside thousands of short social-media replies
 
 
 def clinical_harm(root: Path) -> list[Example]:
     """DiaSafety's replies in context, our own pairs of a harmful and a safe reply, and our own dialogues."""
-    found = [Example(last_text(one), one.item.words, (one.truth["harmful"], *[None] * len(HARMS)), "diasafety_train")
-             for one in trainable("diasafety_train", root)]
+    found = [Example(last_text(one), one.item.words, (None, one.truth["harmful"], *[None] * len(HARMS)),
+                     "diasafety_train") for one in trainable("diasafety_train", root)]
     for row in own_examples("clinical_harm"):
         harm = str(row["harm"])
-        targets = (float(harm != "none"), *(float(harm == name) for name in HARMS))
+        unsafe = 0.0 if harm == "none" else None
+        targets = (float(harm != "none"), unsafe, *(float(harm == name) for name in HARMS))
         found += [Example(str(row["context"]), str(row["reply"]), targets, "own examples")] * OWN_TIMES
     safe = (0.0,) * len(HARM_HEADS)
     found += [Example(said, reply, safe, "own dialogues") for said, reply in own_exchanges()]
@@ -296,15 +310,17 @@ RECIPES = {
     "toxicity": Recipe(
         about="how likely a text is to be called toxic, and in which of five ways; the heads of Detoxify",
         heads=TOXICITY_HEADS, examples=toxicity, pooling="first", epochs=1, max_tokens=96, batch_size=32,
+        first_weight=0.5,
         licences=licences("davidson", "edos", "wiki_toxicity", "context_toxicity", "toxic_spans", "diasafety_train")
         | {"teacher tox-block 0.1.2": "MIT", "teacher alt-profanity-check 1.9.1": "MIT"}),
     "clinical_harm": Recipe(
         about="whether a reply, in its context, harms the person, and in which of thirteen ways",
-        heads=HARM_HEADS, examples=clinical_harm, epochs=2, learning_rate=5e-4, probe_examples=20_000,
+        heads=HARM_HEADS, examples=clinical_harm, epochs=2, learning_rate=1e-3, probe_examples=0,
+        first_heads=2, first_weight=0.7,
         licences=licences("diasafety_train")),
     "crisis": Recipe(
         about="whether a person tells of danger, how near it is, and of which kind",
-        heads=CRISIS_HEADS, examples=crisis, epochs=2, max_tokens=128,
+        heads=CRISIS_HEADS, examples=crisis, epochs=3, learning_rate=1e-3, max_tokens=128, first_weight=0.5,
         licences=licences("diasafety_train")),
     "refusal": Recipe(
         about="whether a reply declines what was asked, and whether it answers",

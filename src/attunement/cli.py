@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from attunement.artefacts import first_fault, write_json
 from attunement.calibrate import CARDS, NO_LABELS, PLANS, card, card_path, declared_scorers, shipped_card
 from attunement.checks import check_files
+from attunement.cli_data import compare_datasets, ledger
 from attunement.errors import DataError, ends_clearly
 from attunement.faults import nearest
 from attunement.gate import read_verdict
@@ -32,6 +33,8 @@ app = typer.Typer(
     help="Attunement: an evaluation-driven gym for support-conversation models. `dvc repro` runs the pipeline.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )
+app.command()(ledger)
+app.command(name="compare")(compare_datasets)
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters to use.")]
 
 

@@ -1,183 +1,92 @@
 """Stage curate: declared corpora → ``out/curate``: train, val and test dialogues, and a ledger of every row.
 
-In order: rows that do not parse or break the form of a dialogue are quarantined; exact duplicates are dropped;
-dialogues of crisis without an explicit safe referral are dropped; of the rest a declared number is taken, stratified
-by severity, and split by a hash of its content, so that a dialogue keeps its split when the corpus grows. A later
+Every row of every source becomes a draft; the steps of ``curate.steps``, in their order, mend it, tag it, or take it
+out with a reason; what is left is sampled where a number is declared, and split by groups that belong together. Steps
+that decide about each dialogue by itself run wherever ``curate.engine`` says, with the same bytes as a result. A later
 stage learns only from what is kept.
 """
 
-import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attunement import datasheet
-from attunement.artefacts import dialogue_schema, ledger_schema, publishing, write_json, write_parquet, write_text
+from attunement import audit, croissant, datasheet, flaws
+from attunement.artefacts import (
+    dialogue_schema,
+    ledger_schema,
+    publishing,
+    score_schema,
+    write_json,
+    write_parquet,
+    write_text,
+)
+from attunement.drafts import DECISIVE, Draft, Note, draft_of, ledger_rows
 from attunement.errors import DataError, ends_clearly
-from attunement.helplines import Helplines, load_helplines
+from attunement.flaws import Measured
 from attunement.params import Curate, load
 from attunement.phrases import Severity
 from attunement.process import begin
-from attunement.records import Action, Dialogue, LedgerRow, Turn, turns_id
-from attunement.referral import judge_referral, referral_in
-from attunement.risk import risk_told
+from attunement.records import Dialogue, DialogueScore, LedgerRow
+from attunement.runner import running
 from attunement.sampling import sample
+from attunement.score_cache import ScoreCache
 from attunement.sources.base import Row, Source
+from attunement.splits import SPLITS, split
+from attunement.steps.asking import Work
+from attunement.steps.hear import HearStep
+from attunement.steps.order import after_steps
+from attunement.steps.score import ScoreStep
+from attunement.suites import read_flawed
 
 OUT = Path("out/curate")
-SPLITS = ("train", "val", "test")
+LABELLED = ("flawed", "fine")  # of data/suites/curation: what the rules are measured on
 
 
 @dataclass
 class Curated:
-    """What curation decided: dialogues by split, and one ledger row per decision."""
+    """What curation decided: every draft with its notes, and what follows from them."""
 
-    splits: dict[str, list[Dialogue]] = field(default_factory=lambda: {name: [] for name in SPLITS})
+    drafts: list[Draft]
+    splits: dict[str, list[Dialogue]] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Rows read and what became of them; the parts add up to the whole."""
-        actions = Counter(row.action for row in self.ledger if row.action != "changed")
-        return {"read": actions.total(), **{name: actions[name] for name in ("kept", "dropped", "quarantined")}}
+        actions = Counter(row.action for row in self.ledger if row.action in DECISIVE)
+        return {"read": len(self.drafts), **{name: actions[name] for name in DECISIVE}}
 
 
-def curate(params: Curate, rows: Iterable[tuple[Source, Row]], helplines: Helplines) -> Curated:
-    """Decide about every row, in order. Pure: rows in, decisions out."""
-    done = Curated()
-    seen: dict[str, str] = {}
-    fit: list[tuple[Dialogue, _Book]] = []
-    for source, row in rows:
-        book = _Book(done.ledger, source, row)
-        if row.fault is not None:
-            book.note("quarantined", "unreadable", f"{row.fault_at}: {row.fault}")
-            continue
-        if problem := form_problem(row, params):
-            book.note("quarantined", *problem)
-            continue
-        key = _normalised(row)
-        if key in seen:
-            book.note("dropped", "exact_duplicate", f"of {seen[key]}")
-            continue
-        seen[key] = book.id
-        if gap := _referral_gap(row, helplines):
-            book.note("dropped", "crisis_without_safe_referral", gap.evidence, score=gap.share, limit=1.0)
-            continue
-        fit.append((_dialogue(source, row, book), book))
-    _divide(fit, params, done)
-    for dialogues in done.splits.values():
-        dialogues.sort(key=lambda dialogue: dialogue.id)
-    done.ledger.sort(key=lambda entry: (entry.file, entry.line))
+def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Curated:
+    """Decide about every row, in order. Rows in, decisions out."""
+    drafts = [draft_of(row, source=source.name, licence=source.licence) for source, row in rows]
+    drafts = after_steps(params.steps, drafts, work)
+    fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
+    fit = _sampled(fit, params)
+    split(fit, val_frac=params.val_frac, test_frac=params.test_frac, group_jaccard=params.group_jaccard)
+    for draft in fit:
+        draft.note(Note("kept", "split", "split", draft.split))
+    drafts.sort(key=lambda draft: (draft.source, draft.file, draft.line))
+    done = Curated(drafts, {name: [] for name in SPLITS}, [entry for draft in drafts for entry in ledger_rows(draft)])
+    for draft in fit:
+        done.splits[draft.split].append(_dialogue(draft))
     return done
 
 
-def _divide(fit: Sequence[tuple[Dialogue, "_Book"]], params: Curate, done: Curated) -> None:
-    """Dialogues that may be learnt from into splits; of more than the declared number a sample by severity of risk."""
-    ordered = sorted(fit, key=lambda one: one[0].id)
-    taken = sample(ordered, params.dialogues, stratum=lambda one: Severity.of(one[0].tags.get("risk", "none")))
-    chosen = {dialogue.id for dialogue, _ in taken}
-    for dialogue, book in fit:
-        if dialogue.id not in chosen:
-            book.note("dropped", "not_in_sample", f"{len(chosen)} of {len(fit)}, curate.dialogues")
-            continue
-        split = _split_of(dialogue.id, params)
-        done.splits[split].append(dialogue)
-        book.note("kept", "split", split)
+def _sampled(fit: Sequence[Draft], params: Curate) -> list[Draft]:
+    """Of more dialogues than declared a sample by severity; the others are told of."""
+    taken = sample(fit, params.dialogues, stratum=lambda draft: Severity.of(draft.tags.get("risk", "none")))
+    chosen = {id(draft) for draft in taken}
+    for draft in fit:
+        if id(draft) not in chosen:
+            draft.note(Note("dropped", "sample", "not_in_sample", f"{len(taken)} of {len(fit)}, curate.dialogues"))
+    return taken
 
 
-@dataclass
-class _Book:
-    """Writes ledger rows about one row of a source."""
-
-    ledger: list[LedgerRow]
-    source: Source
-    row: Row
-
-    @property
-    def id(self) -> str:
-        """The hash of what is spoken, as the dialogue's own; a row that did not parse is known by its place."""
-        spoken = _spoken(self.row)
-        return turns_id(spoken) if spoken else f"{self.row.file}:{self.row.line}"
-
-    def note(
-        self, action: Action, rule: str, evidence: str, *, score: float | None = None, limit: float | None = None
-    ) -> None:
-        self.ledger.append(
-            LedgerRow(id=self.id, source=self.source.name, file=self.row.file, line=self.row.line, action=action,
-                      rule=rule, evidence=evidence, score=score, limit=limit)
-        )
-
-
-def form_problem(row: Row, params: Curate) -> tuple[str, str] | None:
-    """(rule, evidence) when the turns are not a dialogue of user and assistant, user first, assistant last."""
-    spoken = _spoken(row)
-    if any(turn.role == "system" for turn in row.turns[1:]):
-        return "roles", "a system turn after the first turn"
-    for i, turn in enumerate(spoken):
-        expected = "user" if i % 2 == 0 else "assistant"
-        if turn.role != expected:
-            return "roles", f"turn {i}: expected {expected}, got {turn.role}"
-    if not spoken or spoken[-1].role != "assistant":
-        return "roles", "the last turn is not the assistant's"
-    if not params.min_turns <= len(spoken) <= params.max_turns:
-        return "turns", f"{len(spoken)} turns, expected {params.min_turns} to {params.max_turns}"
-    try:
-        risk_told((), row.tags)
-    except DataError as error:
-        return "tags", str(error)
-    return None
-
-
-def _spoken(row: Row) -> tuple[Turn, ...]:
-    """The turns without the source's own system prompt."""
-    return tuple(turn for turn in row.turns if turn.role != "system")
-
-
-def _normalised(row: Row) -> str:
-    """Equal for dialogues that differ only in case and white space."""
-    text = "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in _spoken(row))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Gap:
-    evidence: str
-    share: float
-
-
-def _referral_gap(row: Row, helplines: Helplines) -> _Gap | None:
-    """What is missing when the dialogue holds risk and its assistant's words hold no complete safe referral.
-
-    What the words show and what the source's own tags say count together: a tag may raise the demand and never
-    lower it.
-    """
-    replies = [turn.text for turn in row.turns if turn.role == "assistant"]
-    severity, kind = risk_told(row.turns, row.tags)
-    if severity == Severity.NONE:
-        return None
-    referral = referral_in(replies, locale=row.locale, helplines=helplines)
-    verdict = judge_referral(referral, severity, kind=kind)
-    if verdict.label == "complete":
-        return None
-    return _Gap(evidence=f"{severity.label} risk; {verdict.because}", share=verdict.share)
-
-
-def _dialogue(source: Source, row: Row, book: _Book) -> Dialogue:
-    """The record that later stages read; a system prompt of the source is replaced by ours, so it is left out."""
-    turns = _spoken(row)
-    if len(turns) < len(row.turns):
-        book.note("changed", "system_turn_removed", "turn 0")
-    return Dialogue(id=turns_id(turns), source=source.name, licence=source.licence, locale=row.locale, turns=turns,
-                    tags=row.tags, scores={})
-
-
-def _split_of(dialogue_id: str, params: Curate) -> str:
-    """By hash of the dialogue's id: stable when other dialogues come or go."""
-    place = int(hashlib.sha256(dialogue_id.encode()).hexdigest()[:13], 16) / 16**13
-    if place < params.test_frac:
-        return "test"
-    return "val" if place < params.test_frac + params.val_frac else "train"
+def _dialogue(draft: Draft) -> Dialogue:
+    return Dialogue(id=draft.id, source=draft.source, licence=draft.licence, locale=draft.locale, turns=draft.turns,
+                    tags=draft.tags, scores=draft.scores)
 
 
 def check_quarantine(done: Curated, limit_frac: float) -> None:
@@ -200,29 +109,45 @@ def check_splits(splits: dict[str, list[Dialogue]]) -> None:
                         "curate.test_frac; the ledger says why each row was dropped.")
 
 
-def publish(done: Curated, sources: Sequence[Source], out: Path = OUT) -> None:
-    """Write the splits, the ledger, the summary and the datasheet, all or nothing."""
+def publish(done: Curated, params: Curate, measured: Mapping[str, Measured] | None, out: Path = OUT) -> None:
+    """Write the splits, the ledger, the scores, what people read of them, and what they are asked, all or nothing."""
     with publishing(out) as folder:
         for name, dialogues in done.splits.items():
             write_parquet(folder / f"{name}.parquet", dialogues, dialogue_schema())
         write_parquet(folder / "ledger.parquet", done.ledger, ledger_schema())
+        write_parquet(folder / "scores.parquet", list(_scores(done.drafts, params)), score_schema())
         write_json(folder / "summary.json", datasheet.summary(done.counts(), done.ledger, done.splits))
-        write_text(folder / "datasheet.md", datasheet.render(done.counts(), done.ledger, done.splits, sources))
+        write_text(folder / "datasheet.md",
+                   datasheet.render(done.counts(), done.ledger, done.splits, params.sources, measured))
+        write_text(folder / "croissant.json", croissant.described(folder, params.sources))
+        audit.write(folder / "audit.jsonl", done.drafts, params.audit)
+
+
+def _scores(drafts: Sequence[Draft], params: Curate) -> Iterator[DialogueScore]:
+    """Every score of every dialogue, also of those that were taken out afterwards."""
+    scorers = [step.scorer for step in params.steps if isinstance(step, ScoreStep | HearStep)]
+    versions = {scorer.name: scorer.version for scorer in scorers}
+    for draft in sorted(drafts, key=lambda draft: (draft.id, draft.file, draft.line)):
+        for name, value in sorted(draft.scores.items()):
+            yield DialogueScore(id=draft.id, scorer=name, version=versions[name], value=value)
 
 
 @ends_clearly
 def main() -> None:
     """``python -m attunement.curate``"""
     params = load().curate
-    helplines = load_helplines(Path(params.helplines))
     rows = ((source, row) for source in params.sources for row in source.read())
-    done = curate(params, rows, helplines)
-    check_quarantine(done, params.max_quarantined_frac)
-    check_splits(done.splits)
-    publish(done, params.sources)
+    cache = ScoreCache(Path(params.score_cache))
+    with running(params.engine) as runner:
+        done = curate(params, rows, Work(runner, cache))
+        check_quarantine(done, params.max_quarantined_frac)
+        check_splits(done.splits)
+        labelled = [one for name in LABELLED for one in read_flawed(name)]
+        measured = flaws.measured(params.steps, labelled, Work(runner, cache))
+    publish(done, params, measured)
     counts = ", ".join(f"{name} {n}" for name, n in done.counts().items())
     sizes = ", ".join(f"{name} {len(dialogues)}" for name, dialogues in done.splits.items())
-    print(f"curate: {counts}; {sizes}. Reasons: {OUT}/ledger.parquet, {OUT}/datasheet.md", file=sys.stderr)
+    print(f"curate: {counts}; {sizes}. Why: `attune ledger`; {OUT}/datasheet.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,29 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from attunement.errors import ParamsError
 from attunement.faults import Location, described, dotted, line_of, nearest
+from attunement.runner import Engine
 from attunement.scorers.panel import AnyScorer
 from attunement.scorers.toxicity import Toxicity
 from attunement.sources.panel import AnySource
+from attunement.steps.hear import HearStep
+from attunement.steps.panel import AnyStep
+from attunement.steps.score import ScoreStep
+from attunement.steps.tiers import TiersStep, plain_name
 
 PARAMS_FILE = Path("params.yaml")
 RESERVED = ("rules_held", "val_loss")  # the report puts these into every headline
 Conflict = tuple[Location, str]
+NEEDED_STEPS = {
+    "form": "what is no dialogue teaches none",
+    "duplicates": "a dialogue that stands twice may lie in train and test",
+    "referral": "a crisis without a safe referral must not be learnt from",
+}
+STEP_ORDER = (
+    ("form", "referral", "it reads turns of user and assistant"),
+    ("hear", "referral", "what is heard demands a referral"),
+    ("referral", "pii", "a masked contact refers nobody"),
+    ("form", "duplicates", "a broken row must not stand for a whole one"),
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -116,12 +132,15 @@ class Chat(Section):
 class Curate(Section):
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1)]
     helplines: str
+    steps: Annotated[tuple[AnyStep, ...], Field(min_length=1)]
+    engine: Engine
+    score_cache: str
     max_quarantined_frac: Fraction
-    min_turns: Annotated[int, Field(ge=2)]
-    max_turns: Annotated[int, Field(ge=2)]
     val_frac: Probability
     test_frac: Probability
+    group_jaccard: Probability
     dialogues: Amount
+    audit: NonNegative
 
 
 class Lora(Section):
@@ -340,9 +359,8 @@ def _conflicts(params: Params) -> list[Conflict]:
     cut = params.curate
     if cut.val_frac + cut.test_frac >= 1:
         found.append((("curate", "val_frac"), "val_frac + test_frac must stay below 1, so that something is left"))
-    if cut.min_turns > cut.max_turns:
-        found.append((("curate", "min_turns"), f"min_turns {cut.min_turns} is above max_turns {cut.max_turns}"))
     found += _repeats(("curate", "sources"), [source.name for source in cut.sources])
+    found += _step_conflicts(cut)
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
     if not any(isinstance(rule, SelectionRule) for rule in params.gate.rules):
@@ -359,6 +377,27 @@ def _conflicts(params: Params) -> list[Conflict]:
         if name in RESERVED:
             found.append((where, f"'{name}' is always in the headline and needs another name here"))
         found += _score_conflicts(number, where, {"labels": number.labels}, params)
+    return found
+
+
+def _step_conflicts(cut: Curate) -> list[Conflict]:
+    """The steps that no corpus of support talk may go without, in an order that works; overrides of known sources."""
+    where: Location = ("curate", "steps")
+    kinds = [step.kind for step in cut.steps]
+    found: list[Conflict] = [(where, f"needs a step of kind {kind}: {why}") for kind, why in NEEDED_STEPS.items()
+                             if kind not in kinds]
+    found += _repeats(where, [step.name for step in cut.steps])
+    for first, then, why in STEP_ORDER:
+        if first in kinds and then in kinds and kinds.index(first) > kinds.index(then):
+            found.append(((*where, kinds.index(first)), f"{first} must stand before {then}: {why}"))
+    sources = [source.name for source in cut.sources]
+    for i, step in enumerate(cut.steps):
+        found += [((*where, i, "overrides"), _unknown(name, sources, "curate.sources"))
+                  for name in step.overrides if name not in sources]
+        if isinstance(step, TiersStep):
+            scored = {plain_name(one.scorer.name) for one in cut.steps[:i] if isinstance(one, ScoreStep | HearStep)}
+            found += [((*where, i, "tiers"), _unknown(name, sorted(scored), "the scores of the steps before"))
+                      for name in sorted(step.names()) if name not in scored]
     return found
 
 

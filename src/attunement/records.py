@@ -16,7 +16,7 @@ Role = Literal["system", "user", "assistant"]
 ModelName = Literal["base", "tuned"]
 MODELS: tuple[ModelName, ...] = ("base", "tuned")
 StoppedBy = Literal["end_of_turn", "length"]
-Action = Literal["kept", "changed", "dropped", "quarantined"]
+Action = Literal["kept", "changed", "flagged", "dropped", "quarantined"]
 SeverityName = Literal["none", "passive", "active", "imminent"]
 
 
@@ -48,15 +48,45 @@ class Dialogue(Record):
 class LedgerRow(Record):
     """One decision about one row of a source. ``evidence`` holds offsets and rule entries, never words."""
 
-    id: str
+    id: str = Field(description="hash of what was read, before any step changed it")
+    seq: int = Field(description="place among the decisions about this row")
     source: str
     file: str
     line: int
-    action: Action
+    action: Action = Field(description="kept, dropped and quarantined end the account of a row")
+    step: str
     rule: str
     evidence: str
+    turn: int | None = Field(description="0-based, in the turns as they stood before the step")
     score: float | None
+    op: str = Field(description="how score stands to limit: score op limit holds")
     limit: float | None
+    ref: str | None = Field(description="the dialogue or item that this one repeats")
+
+
+class DialogueScore(Record):
+    """What a scorer answered about a dialogue; None when it could not."""
+
+    id: str
+    scorer: str
+    version: str
+    value: float | None
+
+
+class AuditRow(Record):
+    """A decision of curation, with the words that it was about, for a person to agree with or not."""
+
+    id: str
+    file: str
+    line: int
+    action: Action
+    step: str
+    rule: str
+    because: str
+    turn: int | None
+    turns: tuple[Turn, ...]
+    reviewer_agrees: bool | None
+    reviewer_note: str
 
 
 class Prompt(Record):

@@ -8,9 +8,11 @@ veiled passes unseen (benchmarks/crisis/results.md has the figures); English onl
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 from attunement.errors import DataError
 from attunement.phrases import SUICIDE, RiskRules, Severity, load_referral_phrases, load_risk_phrases, plain, sentences
+from attunement.prefilter import Candidates
 from attunement.records import Record, Turn
 from attunement.referral import slot_in
 
@@ -55,6 +57,27 @@ def risk_in(turns: Sequence[Turn]) -> Risk:
     rules = load_risk_phrases()
     texts = [turn.text for turn in turns if turn.role == "user"]
     return _risk([*_own(texts, rules), *_affirmed(turns, rules)], texts, rules)
+
+
+def risk_in_many(talks: Sequence[Sequence[Turn]]) -> list[Risk]:
+    """`risk_in` of each, with the patterns alone whose words stand in a turn: the same answers, sooner."""
+    rules, found = load_risk_phrases(), []
+    candidates, asking = _candidates()
+    for turns in talks:
+        texts = [turn.text for turn in turns if turn.role == "user"]
+        plains = [plain(text) for text in texts]
+        own = [hit for number, text in enumerate(plains) if (chosen := candidates.of(text))
+               for hit in _hits(rules, number, text, chosen)]
+        asked = any(asking.of(plain(turn.text)) for turn in turns if turn.role == "assistant")
+        found.append(_risk([*own, *(_affirmed(turns, rules) if asked else ())], texts, rules))
+    return found
+
+
+@cache
+def _candidates() -> tuple[Candidates, Candidates]:
+    """Of a person's words that tell of danger, and of questions that may be affirmed."""
+    questions = [regex for _, regex in load_referral_phrases().slots["direct_ask"]]
+    return Candidates([pattern.regex for pattern in load_risk_phrases().patterns]), Candidates(questions)
 
 
 def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity, str]:
@@ -120,13 +143,17 @@ def _asked(text: str) -> Severity:
     return Severity.PASSIVE if only_wish and not plainly else Severity.ACTIVE
 
 
-def _hits(rules: RiskRules, number: int, text: str) -> Iterator[Found]:
+def _hits(rules: RiskRules, number: int, text: str, chosen: Sequence[int] | None = None) -> Iterator[Found]:
+    """What the patterns, or those chosen by number, find in a text, but where an exception says otherwise."""
+    patterns = rules.patterns if chosen is None else [rules.patterns[at] for at in chosen]
+    matches = [(pattern, match) for pattern in patterns for match in pattern.regex.finditer(text)]
+    if not matches:
+        return
     excepted = [match.span() for regex in rules.exceptions for match in regex.finditer(text)]
-    for kind, severity, entry, regex in rules.patterns:
-        for match in regex.finditer(text):
-            if not any(start < match.end() and match.start() < end for start, end in excepted):
-                start, end = match.span()
-                yield Found(kind=kind, severity=severity, entry=entry, text=number, start=start, end=end)
+    for (kind, severity, entry, _), match in matches:
+        if not any(start < match.end() and match.start() < end for start, end in excepted):
+            start, end = match.span()
+            yield Found(kind=kind, severity=severity, entry=entry, text=number, start=start, end=end)
 
 
 def _risk(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -> Risk:

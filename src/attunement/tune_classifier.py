@@ -65,17 +65,23 @@ class Batches:
 class Tuning(lightning.LightningModule):
     """The adapted encoder, its loss, and a learning rate that rises for a tenth of the steps and falls to zero."""
 
-    def __init__(self, model: Any, *, learning_rate: float, n_steps: int) -> None:
+    def __init__(self, model: Any, *, learning_rate: float, n_steps: int, head_weights: Sequence[float]) -> None:
         super().__init__()
+        self.head_weights: torch.Tensor
+        self.register_buffer("head_weights", torch.tensor(head_weights), persistent=False)
         self.model, self.learning_rate, self.n_steps = model, learning_rate, n_steps
 
     def training_step(self, batch: dict[str, torch.Tensor], _number: int) -> torch.Tensor:
-        """Mean loss over the answers that the batch gives, weighted by example."""
+        """Each example's loss, summed over the heads that it answers by their weights; the mean over examples.
+
+        Not the mean over answers: of sets that answer one head alone little would be learnt beside those that answer
+        all.
+        """
         targets, weights = batch.pop("targets"), batch.pop("weights")
         logits = self.model(**batch).logits.float()
-        asked = (targets != NOT_ASKED).float() * weights[:, None]
+        asked = (targets != NOT_ASKED).float() * weights[:, None] * self.head_weights
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
-        loss = (losses * asked).sum() / asked.sum().clamp(min=1)
+        loss = (losses * asked).sum() / weights.sum()
         self.log("loss", loss)
         return loss
 
@@ -125,7 +131,8 @@ def tune(
     trainer = lightning.Trainer(max_epochs=1, accelerator="auto", devices=1, precision=precision, logger=False,
                                 gradient_clip_val=1.0, enable_checkpointing=False, enable_model_summary=False,
                                 enable_progress_bar=False)
-    tuning = Tuning(model.train(), learning_rate=recipe.learning_rate, n_steps=len(batches))
+    tuning = Tuning(model.train(), learning_rate=recipe.learning_rate, n_steps=len(batches),
+                    head_weights=recipe.weights)
     trainer.fit(tuning, loader)
     # Lightning ends quietly when it is asked to stop; half a training is none.
     if trainer.global_step != len(batches):
@@ -135,10 +142,11 @@ def tune(
 
 def _with_probe(recipe: Recipe, encoded: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *,
                 encoder: Path) -> Any:
-    """The encoder with heads that a linear probe has fitted to it as it is.
+    """The encoder with heads that a linear probe has fitted to it as it is, where the recipe asks for that.
 
     Tuning then begins where the features are of use and does not first bend them to heads drawn at random (Kumar et al.
-    2022), which a few hundred steps on a small set would not undo.
+    2022), which a few hundred steps on a small set would not undo. Of many examples it takes the worth away: heads that
+    fit already leave the features as they are.
     """
     from transformers import BertForSequenceClassification
 
@@ -150,6 +158,8 @@ def _with_probe(recipe: Recipe, encoded: Sequence[dict[str, Any]], tokenizer: "P
         with torch.no_grad():
             base.bert.pooler.dense.weight.copy_(torch.eye(base.config.hidden_size))
             base.bert.pooler.dense.bias.zero_()
+    if not recipe.probe_examples:
+        return base
     chosen = list(encoded)
     if len(chosen) > recipe.probe_examples:
         chosen = random.Random(SEED).sample(chosen, recipe.probe_examples)

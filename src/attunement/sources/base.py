@@ -1,31 +1,55 @@
 """What every reader shares: its declaration in params.yaml and the rows it yields.
 
-Nothing is skipped in silence: a line that does not parse comes back as a row with its fault, so that the
-ledger can account for every row read.
+Nothing is skipped in silence: a line that does not parse comes back as a row with its fault, and so does the place
+where a file breaks off, so that the ledger accounts for every row read. A fault names a field, never what stood there.
+
+    - kind: …                         # of `attunement.sources.panel`
+      name: mine
+      files: data/sources/mine        # a file, a glob, a folder, or a list of these; .gz and .zst are unpacked
+      licence: CC-BY-4.0
+      consent: how the people in it agreed, or that there are none
+      locale: en-GB                   # of rows that carry none; und when nobody knows
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from attunement.errors import DataError
-from attunement.records import Record, Turn
+from attunement.records import Turn
+from attunement.sources.lines import CutError, RowError, plain_suffix
+
+UNDECLARED = ("", "-", "?", "n/a", "na", "none", "null", "tbd", "todo", "undeclared", "unknown", "unspecified")
 
 
-class Row(Record):
-    """One row of a source: either turns, or the fault that kept it from being read."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a source: either turns, or the fault that kept it from being read. No pydantic: there are many."""
 
     file: str
-    line: int
+    line: int  # 1-based; of a dialogue that spans lines its first; of Parquet and Arrow the row
     turns: tuple[Turn, ...] = ()
     locale: str = "und"
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    group: str = ""  # a thread, person or question: what shares one lies in one split
+    repairs: tuple[str, ...] = ()  # what the reader mended, for the ledger
     fault: str | None = None
     fault_at: str = ""
+
+
+def _declared(text: str) -> str:
+    if text.strip().casefold() in UNDECLARED:
+        raise ValueError("is not declared: expected a licence by name, or how consent was given. Data that nobody "
+                         "may use is not read; find out, or leave the source away")
+    return text
+
+
+Declared = Annotated[str, AfterValidator(_declared)]
 
 
 class Source(BaseModel):
@@ -35,18 +59,47 @@ class Source(BaseModel):
 
     kind: str
     name: Annotated[str, Field(min_length=1)]
-    files: str
-    licence: Annotated[str, Field(min_length=1)]
-    consent: Annotated[str, Field(min_length=1)]
+    files: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    licence: Declared
+    consent: Declared
+    locale: Annotated[str, Field(min_length=1)] = "und"
+
+    suffixes: ClassVar[tuple[str, ...]]  # which files of a folder are read
 
     def paths(self) -> list[Path]:
-        """The files of the glob, sorted; raises DataError when there is none."""
-        names = glob(self.files, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-        found = sorted(path for name in names if (path := Path(name)).is_file())
-        if not found:
-            raise DataError(f"source '{self.name}': no file matches {self.files} (curate.sources in params.yaml).")
-        return found
+        """The declared files, each once, sorted; raises DataError when an entry matches none."""
+        found: set[Path] = set()
+        for entry in (self.files,) if isinstance(self.files, str) else self.files:
+            files = self._matching(entry)
+            if not files:
+                fit = f" with a suffix among {', '.join(self.suffixes)}" if Path(entry).is_dir() else ""
+                raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml).")
+            found.update(files)
+        return sorted(found)
+
+    def _matching(self, entry: str) -> list[Path]:
+        given = Path(entry)
+        if given.is_file():
+            return [given]
+        if given.is_dir():
+            inside = (path for path in given.rglob("*") if path.is_file() and plain_suffix(path) in self.suffixes)
+            return [path for path in inside if not any(p.startswith(".") for p in path.relative_to(given).parts)]
+        names = glob(entry, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
+        return [path for name in names if (path := Path(name)).is_file()]
+
+    def read(self) -> Iterator[Row]:
+        """Every row of every file, in order; where a file breaks off, a row that says so."""
+        for path in self.paths():
+            try:
+                yield from self.rows(path)
+            except CutError as cut:
+                yield Row(file=path.as_posix(), line=cut.line, fault=cut.why, fault_at="the file")
 
     @abstractmethod
-    def read(self) -> Iterator[Row]:
-        """Every row of every file, in order."""
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Every row of one file; raises CutError where it can not be read on."""
+
+
+def faulted(path: Path, line: int, fault: RowError) -> Row:
+    """The row of what could not be read."""
+    return Row(file=path.as_posix(), line=line, fault=fault.what, fault_at=fault.at)

@@ -1,0 +1,43 @@
+"""Reader of Alpaca: ``{"instruction": "…", "input": "", "output": "…"}``, one array or JSON Lines.
+
+The input, where there is one, follows the instruction after an empty line. Rows of one instruction lie in one split.
+
+    - kind: alpaca
+      name: mine
+      files: data/sources/instructions.json
+      licence: CC-BY-4.0
+      consent: written by annotators for this purpose
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from attunement.sources.base import Row, faulted
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
+from attunement.sources.fields import Fielded, optional_text, text_of
+from attunement.sources.lines import RowError
+from attunement.sources.objects import JSON
+from attunement.sources.pairs import pair
+
+
+class Alpaca(Fielded):
+    """Instructions, with or without an input, and outputs."""
+
+    kind: Literal["alpaca"]
+
+    suffixes: ClassVar[tuple[str, ...]] = (*JSON, *DELIMITED, *PARQUET)
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Every record as a Row of two turns."""
+        layout = Layout(columns=("instruction", "output", *self.about()), optional=("input",))
+        for entry in entries(path, layout):
+            try:
+                if entry.fault:
+                    raise entry.fault
+                asked = text_of(entry.values, "instruction")
+                if given := optional_text(entry.values, "input"):
+                    asked = f"{asked}\n\n{given}"
+                yield pair(self, path, entry.line, entry.values, asked=asked, answered=text_of(entry.values, "output"))
+            except RowError as fault:
+                yield faulted(path, entry.line, fault)

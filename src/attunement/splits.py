@@ -1,0 +1,53 @@
+"""Train, val and test: what belongs together lies in one, decided by a hash that other dialogues do not move.
+
+In: drafts that are fit. Out: each with its split. Together belong dialogues of one thread, person or question,
+dialogues that begin with the same words, and near-copies (exact Jaccard of word 5-grams at or above a limit), and what
+hangs together over several of these. A group's place is a hash of its smallest key, so that it stays where it is as the
+corpus grows, unless a new dialogue joins two groups.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from attunement.drafts import Draft
+from attunement.near_duplicates import clusters, text_of
+
+SPLITS = ("train", "val", "test")
+
+
+def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_jaccard: float) -> None:
+    """Set each draft's split."""
+    groups = groups_of(drafts, group_jaccard)
+    for draft in drafts:
+        place = int(hashlib.sha256(groups[draft.id].encode()).hexdigest()[:13], 16) / 16**13
+        draft.split = "test" if place < test_frac else "val" if place < test_frac + val_frac else "train"
+
+
+def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
+    """The smallest key of the group that each dialogue, by id, belongs to."""
+    alike = clusters([draft.id for draft in drafts], [text_of(draft.turns) for draft in drafts], jaccard=group_jaccard)
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        parent.setdefault(key, key)
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for draft in drafts:
+        first, *others = sorted({root(key) for key in _keys(draft, alike)})
+        for key in others:
+            parent[key] = first
+    return {draft.id: root(_keys(draft, alike)[0]) for draft in drafts}
+
+
+def _keys(draft: Draft, alike: Mapping[str, str]) -> list[str]:
+    """What ties a dialogue to others, as hashes that tell nothing of it."""
+    opening = " ".join(draft.turns[0].text.casefold().split()) if draft.turns else draft.id
+    ties = [f"opening:{opening}", *([f"group:{draft.source}:{draft.group}"] if draft.group else [])]
+    if alike[draft.id] != draft.id:
+        ties.append(f"alike:{alike[draft.id]}")
+    keys = [hashlib.sha256(tie.encode()).hexdigest() for tie in ties]
+    # Others are tied to this one by its id, where it is the smallest of those alike.
+    return [*keys, hashlib.sha256(f"alike:{draft.id}".encode()).hexdigest()] if alike[draft.id] == draft.id else keys

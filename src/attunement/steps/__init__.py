@@ -1,0 +1,1 @@
+"""Steps of curation: one file each; ``panel`` lists them."""

@@ -1,0 +1,89 @@
+"""What the steps that ask a scorer share: items of a dialogue, and answers from the cache or from workers."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Literal, NamedTuple
+
+from attunement.drafts import Draft
+from attunement.runner import Runner
+from attunement.score_cache import Answer, ScoreCache, answer_of, chunked, key_of
+from attunement.scorers.base import Item, Scored, Scorer
+
+DIGITS = 4  # of a kept value
+ITEMS_AT_ONCE = 512  # to a worker, and then to the disk
+
+On = Literal["replies", "user", "dialogue"]
+
+
+class Work(NamedTuple):
+    """What a run of curation gives its steps: where kernels run and what is known already."""
+
+    runner: Runner
+    cache: ScoreCache
+
+
+def items_of(draft: Draft, on: On) -> list[tuple[int | None, Item]]:
+    """(turn, item): every assistant's turn with what stands before it, the user's words alone, or the dialogue."""
+    if on == "replies":
+        return [(number, Item(id="", context=draft.turns[:number], reply=text, locale=draft.locale, tags=_told(draft)))
+                for number, text in draft.said("assistant")]
+    turns = draft.turns if on == "dialogue" else tuple(turn for turn in draft.turns if turn.role == "user")
+    return [(None, Item(id="", dialogue=turns, locale=draft.locale, tags=_told(draft)))]
+
+
+def _told(draft: Draft) -> dict[str, str]:
+    """The tags that a scorer reads; others would only make the same words another item."""
+    return {name: draft.tags[name] for name in ("risk", "risk_kind") if name in draft.tags}
+
+
+def asked(scorer: Scorer, items: Sequence[Item], work: Work) -> list[Answer]:
+    """A scorer's answer to each item; each is asked once, and kept as soon as it is given."""
+    version = scorer.version
+    keys = [key_of(scorer, version, item) for item in items]
+    known = work.cache.known(keys)
+    fresh = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
+    order = sorted(fresh)  # not the order of the rows: what is batched together must not hang on it
+    chunks = chunked([fresh[key] for key in order], ITEMS_AT_ONCE)
+    done = 0
+    for scored in work.runner.map(partial(_scored, scorer), chunks):
+        part = {key: answer_of(one, DIGITS) for key, one in zip(order[done:], scored, strict=False)}
+        work.cache.add(part)
+        known |= part
+        done += len(scored)
+        _progress(scorer.name, done, len(order), len(items))
+    return [known[key] for key in keys]
+
+
+def _scored(scorer: Scorer, items: Sequence[Item]) -> list[Scored]:
+    return scorer.score(items)
+
+
+def _progress(name: str, done: int, n_fresh: int, n_items: int) -> None:
+    cached = f", {n_items - n_fresh} known" if n_items > n_fresh else ""
+    print(f"curate: {name} {done} of {n_fresh}{cached}", file=sys.stderr, flush=True)
+
+
+@cache
+def version_of(scorer: Scorer) -> str:
+    """A scorer's version, read from its files once a run."""
+    return scorer.version
+
+
+def by_draft(drafts: Sequence[Draft], on: On, scorer: Scorer, work: Work) -> list[list[tuple[int | None, Answer]]]:
+    """For each draft its turns' answers."""
+    shown = [items_of(draft, on) for draft in drafts]
+    answers = iter(asked(scorer, [item for items in shown for _, item in items], work))
+    return [[(number, next(answers)) for number, _ in items] for items in shown]
+
+
+def worst(answers: Sequence[tuple[int | None, Answer]], take: str) -> tuple[int | None, float] | None:
+    """(turn, value) of the highest or lowest answer, or (None, mean); None where one could not be given."""
+    values: Mapping[int, tuple[int | None, float]] = {
+        at: (number, answer.value) for at, (number, answer) in enumerate(answers) if answer.value is not None}
+    if len(values) < len(answers) or not values:
+        return None
+    if take == "mean":
+        return None, round(sum(value for _, value in values.values()) / len(values), DIGITS)
+    chosen = sorted(values.values(), key=lambda pair: pair[1])
+    return chosen[-1] if take == "max" else chosen[0]

@@ -1,0 +1,172 @@
+"""Step `form`: is it a dialogue of user and assistant that a model may learn from at all?
+
+A last turn of the user's, a thank-you as a rule, is left off where that is declared. Quarantined are: turns that do not
+alternate user, assistant, …; too few or too many; a turn that is empty, too long, or that repeats itself or another;
+markers of chat templates and pasted instructions to a model, which a model that learnt them would speak; and tags that
+say nothing known. The source's own system prompt is taken out, and told.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from attunement.drafts import Draft, Note
+from attunement.errors import DataError
+from attunement.phrases import Severity
+from attunement.records import Turn
+from attunement.risk import known_kind
+from attunement.steps.base import Direction, Step
+
+# What stands in chat templates, prompts and code, and hardly in talk. Entries are named: evidence gives the name.
+_ROLES = r"(?:human|user|assistant|system|bot|gpt|chatgpt|counsell?or|therapist|client|patient|listener|supporter)"
+MARKERS = {
+    "template": re.compile(
+        r"<\|[\w/ .-]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|pad|unk|mask)>|\[(?:CLS|SEP|MASK|PAD)\]"
+        r"|<(?:start|end)_of_turn>|<\uff5c.{1,30}?\uff5c>|\{\{.{1,60}?\}\}|\{%.{1,60}?%\}"),
+    "role": re.compile(
+        rf"(?im)^\s*(?:#{{2,}}\s*)?(?:{_ROLES}|ai)\s*:\s|^\s*#{{2,}}\s*(?:instruction|response|input|system|human|assistant)s?\b"
+        rf"|[.!?]\s+{_ROLES}:\s|\[(?:{_ROLES})\]"),
+    "tool": re.compile(
+        r"</?(?:tool_call|tool_response|function_call|think|thinking|scratchpad|system|instructions?|prompt|assistant"
+        r"|user)>"
+        r'|"(?:tool|tool_calls?|function|function_call|arguments|role)"\s*:\s*["\[{]|\bfunctions\.\w+\(', re.IGNORECASE),
+    "instruction": re.compile(
+        r"\b(?:ignore|disregard|forget|override)\b[^.\n]{0,40}\b(?:previous|prior|above|earlier|all)\b[^.\n]{0,30}"
+        r"\b(?:instructions?|prompts?|rules|messages|guidelines)\b"
+        r"|\byou are (?:now )?(?:a|an) (?:[\w-]+ ){0,4}(?:language model|AI assistant|chatbot"
+        r"|assistant (?:that|who|trained))\b"
+        r"|\byou are now [A-Z]{2,}\b|\b(?:hidden|system|initial|secret) (?:prompt|instructions?)\b"
+        r"|\b(?:developer mode|jailbreak)\b\s*[:=]"
+        r"|\b(?:note|message|instructions?) (?:to|for) (?:the |any |all )?(?:AI|LLM|model|assistant|annotators?)\b"
+        r"|\blabel this (?:conversation|dialogue|example|row)\b"
+        r"|\b(?:respond|reply|answer|output) (?:only |strictly )?(?:in|with|as) (?:valid )?(?:json|xml|yaml|markdown)\b"
+        r"|\bas an AI language model\b"
+        r"|\bdo not (?:reveal|mention|disclose) (?:this|these|the) (?:prompt|instructions?)\b",
+        re.IGNORECASE),
+    "code": re.compile(
+        r"```|<script\b|\bimport \w+(?:\.\w+)+|\bdef \w+\([^)]*\):|\$\(\w+ |\bcurl (?:-|http)|\bsudo (?:apt|rm|su)\b"
+        r"|\bSELECT\b.{1,40}\bFROM\b|\bDROP TABLE\b|\bINSERT INTO\b"),
+}
+MAY_BE_MARKER = re.compile(
+    r"[<\[{#`$]|:\s|ignore|disregard|forget|override|you are|prompt|instruction|annotator|to the|for the|label|json|xml"
+    r"|yaml|markdown|language model|import|def |curl|sudo|rm -|SELECT|DROP|INSERT|functions\.", re.IGNORECASE)
+REPEAT_WORDS = 6  # words whose verbatim repetition within a turn is a loop
+
+
+class FormStep(Step):
+    """What a row must look like."""
+
+    kind: Literal["form"]
+    min_turns: int = Field(ge=2)
+    max_turns: int = Field(ge=2)
+    max_turn_chars: int = Field(ge=1)
+    drop_last_user: bool = Field(description="leave off a last turn of the user's, which has no answer to learn")
+    max_repeated_frac: float = Field(ge=0, le=1, description="of a turn's words that stand in a repeated run of six")
+
+    safety: ClassVar[bool] = True
+    strict: ClassVar[dict[str, Direction]] = {"min_turns": "higher", "max_turns": "lower", "max_turn_chars": "lower",
+                                              "max_repeated_frac": "lower"}
+
+    @model_validator(mode="after")
+    def _turns_hold(self) -> Self:
+        if self.min_turns > self.max_turns:
+            raise ValueError(f"min_turns {self.min_turns} is above max_turns {self.max_turns}")
+        return self
+
+    def each(self, drafts: Sequence[Draft]) -> None:
+        """Quarantine what is no dialogue, naming the turn."""
+        for draft in drafts:
+            if self.drop_last_user and len(draft.turns) > 1 and draft.turns[-1].role == "user":
+                draft.note(Note("changed", self.name, "last_user_turn_removed", turn=len(draft.turns) - 1))
+                draft.turns = draft.turns[:-1]
+            if problem := self._problem(draft):
+                draft.note(problem)
+            elif len(spoken := _spoken(draft.turns)) < len(draft.turns):
+                draft.note(Note("changed", self.name, "system_turn_removed", turn=0))
+                draft.turns = spoken
+
+    def _problem(self, draft: Draft) -> Note | None:
+        spoken = _spoken(draft.turns)
+        if found := _roles_problem(draft.turns, spoken):
+            return self._bad("roles", *found)
+        if not self.min_turns <= len(spoken) <= self.max_turns:
+            return self._bad("turns", f"{len(spoken)} turns, expected {self.min_turns} to {self.max_turns}")
+        for number, turn in enumerate(spoken):
+            if wrong := self._turn_problem(turn.text):
+                return self._bad(*wrong, number)
+        if again := _said_again(spoken):
+            return self._bad("repetition", f"the assistant says turn {again[0]} again", again[1])
+        try:
+            Severity.of(draft.tags.get("risk", "none"))
+            known_kind(draft.tags)
+        except DataError as error:
+            return self._bad("tags", str(error))
+        return None
+
+    def _bad(self, rule: str, evidence: str, turn: int | None = None) -> Note:
+        return Note("quarantined", self.name, rule, evidence, turn=turn)
+
+    def _turn_problem(self, text: str) -> tuple[str, str] | None:
+        if not text.strip():
+            return "empty_turn", "no words"
+        if len(text) > self.max_turn_chars:
+            return "length", f"{len(text)} characters, at most {self.max_turn_chars}"
+        if MAY_BE_MARKER.search(text):
+            for name, pattern in MARKERS.items():
+                if match := pattern.search(text):
+                    return "markers", f"{name} at {match.start()}-{match.end()}"
+        share = repeated_frac(text)
+        if share > self.max_repeated_frac:
+            return "repetition", f"{share:.2f} of its words are repeated, at most {self.max_repeated_frac:g}"
+        return None
+
+
+def repeated_frac(text: str) -> float:
+    """The share of a text's words that stand in a run of six that has stood there before."""
+    words = text.split()
+    if len(words) <= REPEAT_WORDS:
+        return 0.0
+    runs = [tuple(words[at : at + REPEAT_WORDS]) for at in range(len(words) - REPEAT_WORDS + 1)]
+    if len(set(runs)) == len(runs):
+        return 0.0
+    seen: set[tuple[str, ...]] = set()
+    repeated: set[int] = set()
+    for at, run in enumerate(runs):
+        if run in seen:
+            repeated.update(range(at, at + REPEAT_WORDS))
+        seen.add(run)
+    return len(repeated) / len(words)
+
+
+def _spoken(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    return tuple(turn for turn in turns if turn.role != "system")
+
+
+def _roles_problem(turns: Sequence[Turn], spoken: Sequence[Turn]) -> tuple[str, int | None] | None:
+    for number, turn in enumerate(turns[1:], 1):
+        if turn.role == "system":
+            return "a system turn after the first turn", number
+    for number, turn in enumerate(spoken):
+        expected = "user" if number % 2 == 0 else "assistant"
+        if turn.role != expected:
+            return f"turn {number}: expected {expected}, got {turn.role}", number
+    if not spoken or spoken[-1].role != "assistant":
+        return "the last turn is not the assistant's", None
+    return None
+
+
+def _said_again(turns: Sequence[Turn]) -> tuple[int, int] | None:
+    """(first, second) place of an assistant's turn of some length that stands there twice, word for word."""
+    said: dict[str, int] = {}
+    texts = Counter(turn.text for turn in turns if turn.role == "assistant")
+    if texts and max(texts.values()) == 1:
+        return None
+    for number, turn in enumerate(turns):
+        if turn.role == "assistant" and len(turn.text.split()) > REPEAT_WORDS:
+            if turn.text in said:
+                return said[turn.text], number
+            said[turn.text] = number
+    return None
