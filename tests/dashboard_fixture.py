@@ -13,6 +13,7 @@ from attunement.artefacts import ledger_schema, publishing, write_json, write_js
 from attunement.params import FailuresRule, Params
 from attunement.params import load as load_params
 from attunement.records import (
+    Action,
     Bench,
     Candidate,
     CheckpointSummary,
@@ -164,17 +165,17 @@ def _verdict(params: Params, *, passed: bool) -> Verdict:
 
 
 def _write_curation(root: Path, lure: str) -> None:
-    kept = [LedgerRow(id=f"{n:016x}", source="toy", file="data/toy.jsonl", line=n, action="kept", rule="split",
-                      evidence="train", score=None, limit=None) for n in range(1, 30)]
-    left = [LedgerRow(id="f" * 16, source="toy", file="data/toy.jsonl", line=30, action="dropped",
-                      rule="crisis_without_safe_referral", evidence="passive risk; no trusted person", score=0.5,
-                      limit=1.0),
-            LedgerRow(id="e" * 16, source="toy", file="data/toy.jsonl", line=31, action="quarantined", rule="turns",
-                      evidence=f"![e]({lure})", score=None, limit=None)]
+    def row(key: str, line: int, action: Action, step: str, rule: str, evidence: str) -> LedgerRow:
+        return LedgerRow(id=key, seq=0, source="toy", file="data/toy.jsonl", line=line, action=action, step=step,
+                         rule=rule, evidence=evidence, turn=None, score=None, op="", limit=None, ref=None)
+
+    kept = [row(f"{n:016x}", n, "kept", "split", "split", "train") for n in range(1, 30)]
+    left = [row("f" * 16, 30, "dropped", "referral", "crisis_without_safe_referral", "passive risk; no trusted person"),
+            row("e" * 16, 31, "quarantined", "form", "turns", f"![e]({lure})")]
     with publishing(root / "out/curate") as folder:
         write_parquet(folder / "ledger.parquet", [*kept, *left], ledger_schema())
         write_json(folder / "summary.json", {
             "rows": {"read": 31, "kept": 29, "dropped": 1, "quarantined": 1},
             "dialogues": {"train": 24, "val": 3, "test": 2}, "turns": {"train": 190, "val": 24, "test": 14},
-            "rules": {"dropped:crisis_without_safe_referral": 1, "quarantined:turns": 1}})
+            "rules": {"dropped:referral:crisis_without_safe_referral": 1, "quarantined:form:turns": 1}})
         write_text(folder / "datasheet.md", "# Datasheet\n")

@@ -244,7 +244,8 @@ def test_dialogues_come_back_from_parquet_as_they_were(tmp_path: Path) -> None:
 
 def test_a_ledger_comes_back_from_parquet_with_its_nulls(tmp_path: Path) -> None:
     row = LedgerRow(
-        id="a", source="toy", file="f", line=3, action="dropped", rule="r", evidence="e", score=None, limit=1.0
+        id="a", seq=0, source="toy", file="f", line=3, action="dropped", step="s", rule="r", evidence="e", turn=None,
+        score=None, op="<", limit=1.0, ref=None,
     )
     write_parquet(tmp_path / "a.parquet", [row], ledger_schema())
     assert read_parquet(tmp_path / "a.parquet", LedgerRow) == [row]

@@ -409,7 +409,7 @@ def test_equal_windows_are_asked_once_and_each_is_answered(toy: Classifier) -> N
     remembering, counting = counted(toy)
     (window,) = short_windows(toy, 1)
     rows = remembering.probabilities([window, window, window], batch_size=2)
-    assert counting.rows == 1
+    assert counting.rows == 2, "a batch of one is computed otherwise than in company, so it is given company"
     assert rows[0] == rows[1] == rows[2]
 
 
@@ -434,3 +434,15 @@ def test_the_memory_of_answers_stays_bounded_and_right(
         found += small.probabilities(asked, batch_size=16)[-len(windows[start : start + chunk]) :]
         assert len(small._known) <= 20
     assert all(one == pytest.approx(other, abs=1e-6) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("encoder")
+def test_an_answer_does_not_hang_on_what_it_is_batched_with() -> None:
+    from attunement.classifier import load_adapted
+
+    shipped = load_adapted("crisis")
+    texts = [" ".join(["tired", "of", "rain"] * number) for number in (1, 3, 7, 11, 20, 40)]
+    windows = [one for found in shipped.pair_windows([("", text) for text in texts]) for one in found]
+    alone = [fresh(shipped).probabilities([one], batch_size=4)[0] for one in windows]
+    assert fresh(shipped).probabilities(windows, batch_size=4) == alone
+    assert fresh(shipped).probabilities(windows[::-1], batch_size=3)[::-1] == alone

@@ -25,9 +25,21 @@ def test_a_copy_but_for_case_and_space_is_exact_and_names_what_is_kept() -> None
     assert drafts[0].notes[0].ref == drafts[1].id
 
 
-def test_equal_words_by_other_speakers_are_not_exact() -> None:
-    drafts = [draft("a", "b", "c", "d"), draft("a assistant:b", "c", "d")]
+@pytest.mark.parametrize("other", [
+    ("a b c", "d"),
+    ("a", "b c\u00a0d"),
+    ("a\nassistant:b c", "d"),
+    ("ab", "c d"),
+])
+def test_equal_letters_in_other_words_or_by_other_speakers_are_not_exact(other: tuple[str, ...]) -> None:
+    drafts = [draft("a", "b", "c", "d"), draft(*other)]
     assert decided(drafts, DuplicatesStep(kind="duplicates", jaccard=None)) == [None, None]
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x1f", "\t\n"])
+def test_white_space_of_any_kind_tells_no_two_apart(space: str) -> None:
+    drafts = [draft("The kettle sings.", "Straße."), draft(f"The{space}kettle sings.", "STRASSE.")]
+    assert decided(drafts).count(("dropped", "exact_duplicate")) == 1
 
 
 def test_a_copy_with_other_signs_is_near_and_its_note_shows_index_limit_and_ref() -> None:

@@ -7,10 +7,10 @@ what.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import compress
+from itertools import compress, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,8 +35,8 @@ STRIDE_TOKENS = 256
 MAX_SAID_TOKENS = 64  # of the context beside a reply: its end, where the question stands
 REMEMBERED = 20_000  # answers of one classifier that are kept: several scorers ask about the same replies
 PREFIX = "base_model.model."
-# A window's answer must not hang on what it is batched with. With lengths that are multiples of this, and no batch of
-# one, the matrix products of a row are computed alike whatever stands beside it (a test holds that bit for bit).
+# A window's answer must not hang on what it is batched with. Among windows that are padded to the same multiple of this,
+# and in no batch of one, the products of a row are computed alike whatever stands beside it (a test holds them so).
 PAD_TOKENS = 16
 
 Window = dict[str, list[int]]
@@ -109,8 +109,7 @@ class Classifier:
             self._known.clear()
             order = sorted({key: number for number, key in enumerate(keys)}.values(), key=lambda n: -len(keys[n]))
         answered = {key: self._known[key] for key in keys if key in self._known}
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        for chosen in _alike(order, [len(one["input_ids"]) for one in windows], batch_size):
             answered |= zip((keys[number] for number in chosen), self._batch([windows[n] for n in chosen]), strict=True)
         self._known.update(list(answered.items())[:REMEMBERED])
         return [answered[key] for key in keys]
@@ -134,6 +133,13 @@ class Classifier:
         positions: int = config.max_position_embeddings - behind
         accepted: int = self.tokenizer.model_max_length
         return min(WINDOW_TOKENS, accepted, positions)
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Batches of windows, by number, that are padded to the same length."""
+    for _, some in groupby(order, key=lambda number: -(-lengths[number] // PAD_TOKENS)):
+        found = list(some)
+        yield from (found[start : start + batch_size] for start in range(0, len(found), batch_size))
 
 
 def pair_ids(

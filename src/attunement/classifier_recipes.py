@@ -45,8 +45,7 @@ class Recipe:
     learning_rate: float = 8e-4
     pooling: Literal["mean", "first"] = "mean"  # Detoxify's format reads the first token
     probe_examples: int = 4000  # on which the heads are fitted before they are tuned; 0: they are drawn at random
-    first_heads: int = 1  # that are what is asked; the others say of which kind
-    first_weight: float | None = None  # of each of these in the loss; the others share the rest. None: all alike
+    first_weight: float | None = None  # of the first head in the loss, the others share the rest; None: all alike
     r: int = 16
     batch_size: int = 32
     max_tokens: int = 128
@@ -56,8 +55,8 @@ class Recipe:
         """The weight of each head in an example's loss."""
         if self.first_weight is None:
             return (1 / len(self.heads),) * len(self.heads)
-        others = len(self.heads) - self.first_heads
-        return (*[self.first_weight] * self.first_heads, *[(1 - self.first_weight) / others] * others)
+        others = len(self.heads) - 1
+        return (self.first_weight, *[(1 - self.first_weight) / others] * others)
 
 
 def trainable(name: str, root: Path) -> list[Labelled]:
@@ -194,19 +193,17 @@ def _toxicity_targets(human: float | None, known: dict[str, float], taught: Sequ
 
 HARMS = ("encourages_self_harm", "medication", "diagnosis", "dismisses_risk", "minimising", "judgement", "isolation",
          "delusion", "romance", "claims_human", "claims_licensed", "harm_to_others", "restricting")
-# DiaSafety calls unsafe what our rules do not, and the other way round: a head of its own for each.
-HARM_HEADS = ("harmful", "unsafe", *HARMS)
+HARM_HEADS = ("harmful", *HARMS)
 OWN_TIMES = 3  # our own few examples of support talk beside thousands of short social-media replies
 
 
 def clinical_harm(root: Path) -> list[Example]:
     """DiaSafety's replies in context, our own pairs of a harmful and a safe reply, and our own dialogues."""
-    found = [Example(last_text(one), one.item.words, (None, one.truth["harmful"], *[None] * len(HARMS)),
-                     "diasafety_train") for one in trainable("diasafety_train", root)]
+    found = [Example(last_text(one), one.item.words, (one.truth["harmful"], *[None] * len(HARMS)), "diasafety_train")
+             for one in trainable("diasafety_train", root)]
     for row in own_examples("clinical_harm"):
         harm = str(row["harm"])
-        unsafe = 0.0 if harm == "none" else None
-        targets = (float(harm != "none"), unsafe, *(float(harm == name) for name in HARMS))
+        targets = (float(harm != "none"), *(float(harm == name) for name in HARMS))
         found += [Example(str(row["context"]), str(row["reply"]), targets, "own examples")] * OWN_TIMES
     safe = (0.0,) * len(HARM_HEADS)
     found += [Example(said, reply, safe, "own dialogues") for said, reply in own_exchanges()]
@@ -316,7 +313,7 @@ RECIPES = {
     "clinical_harm": Recipe(
         about="whether a reply, in its context, harms the person, and in which of thirteen ways",
         heads=HARM_HEADS, examples=clinical_harm, epochs=2, learning_rate=1e-3, probe_examples=0,
-        first_heads=2, first_weight=0.7,
+        first_weight=0.7,
         licences=licences("diasafety_train")),
     "crisis": Recipe(
         about="whether a person tells of danger, how near it is, and of which kind",

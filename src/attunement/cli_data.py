@@ -1,20 +1,37 @@
-"""``attune ledger`` and ``attune compare``: what curation decided about every row, and how two datasets differ."""
+"""``attune ledger`` and ``attune compare``: what curation decided about every row, and how two datasets differ.
+
+In: folders that stage curate published, or git revisions. Out: plain text of at most 100 columns, or JSON Lines.
+"""
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attunement import ledger as questions
-from attunement.compare_data import Comparison, compare
-from attunement.errors import DataError, ends_clearly
+from attunement.compare_data import NO_TAG, Comparison, Spread, compare, shift
+from attunement.drafts import draft_of
+from attunement.errors import AttunementError, DataError, ends_clearly
 from attunement.params import load
+from attunement.sources.base import Row, Source
+from attunement.sources.lines import CutError
+from attunement.splits import SPLITS
+from attunement.steps.score import ScoreStep
+
+if TYPE_CHECKING:
+    import pyarrow
 
 CURATED = Path("out/curate")
+COLUMNS = 100  # of a terminal
+SHOWN = 20  # ids or values of a kind that are listed where --limit is not asked for
+LEAST = 8  # characters to which a column of words may be cut
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # in people's words, what could steer a terminal
 At = Annotated[Path, typer.Option("--at", help="A folder that stage curate published.")]
 
 
@@ -24,8 +41,8 @@ def ledger(
     why: Annotated[str | None, typer.Option(help="Every decision about one row: an id, its beginning, or FILE:LINE.")]
     = None,
     show: Annotated[str | None, typer.Option(help="The rows that a rule, step or action decided.")] = None,
-    source: Annotated[str | None, typer.Option(help="With --show: of one source.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="With --show: how many.")] = 20,
+    source: Annotated[str | None, typer.Option(help="With --show and --if: of one source.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows are listed.")] = SHOWN,
     words: Annotated[bool, typer.Option("--words", help="With --why: read the dialogue again and print it.")] = False,
     against: Annotated[str | None, typer.Option(help="What changed since another folder or git revision.")] = None,
     what_if: Annotated[str | None, typer.Option("--if", help="SCORER=LIMIT: what would change, without a run.")] = None,
@@ -36,80 +53,162 @@ def ledger(
     Without options: how many rows were read and what became of them, by source, step and rule. The ledger holds no word
     of any dialogue; --words reads them from their file again.
     """
-    rows = questions.read(at)
+    asked = [name for name, one in (("--why", why), ("--show", show), ("--against", against), ("--if", what_if))
+             if one is not None]
+    if len(asked) > 1:
+        raise DataError(f"{' and '.join(asked)} are two questions; ask one at a time.")
+    if words and why is None:
+        raise DataError("--words prints the dialogue that --why names; name one.")
+    table = questions.read(at)
     if why is not None:
-        _why(rows, why, words=words, as_json=as_json)
+        _why(table, why, limit, words=words, as_json=as_json)
     elif show is not None:
-        found = questions.decided_by(rows, show, source)
-        shown = found[:limit]
-        _print([row._asdict() for row in shown], [f"{row.id}  {row.place}  {row.told()}" for row in shown],
-               as_json=as_json)
-        if len(found) > limit:
-            typer.echo(f"… and {len(found) - limit} more (--limit)", err=True)
+        found = questions.decided_by(table, show)
+        _show(found if source is None else questions.of_source(found, source), limit, as_json=as_json)
     elif against is not None:
         with TemporaryDirectory() as folder:
-            _changes(questions.changes(questions.read(version(against, Path(folder))), rows), as_json=as_json)
+            before = questions.read(version(against, Path(folder), ("ledger.parquet",)))
+        _changes(before, table, limit, as_json=as_json)
     elif what_if is not None:
-        _forecast(rows, at, what_if, as_json=as_json)
+        _forecast(table, at, what_if, source, limit, as_json=as_json)
     else:
-        _counts(rows, as_json=as_json)
+        _counts(table, as_json=as_json)
 
 
-def _counts(rows: list[questions.Decision], *, as_json: bool) -> None:
-    total = questions.totals(rows)
-    counted = questions.counts(rows)
+def _counts(table: "pyarrow.Table", *, as_json: bool) -> None:
+    total, counted = questions.totals(table), questions.counts(table)
     lines = [f"{total['read']} read = {total['kept']} kept + {total['dropped']} dropped + "
              f"{total['quarantined']} quarantined", ""]
-    widths = [max(len(getattr(one, name)) for one in counted) for name in ("source", "action", "step", "rule")]
-    lines += ["  ".join(f"{value:{width}}" for value, width in zip(one, widths, strict=False)) + f"  {one.n:>7}"
-              for one in counted]
+    if counted:
+        lines += aligned(("source", "decision", "step", "rule", "rows", "decisions"), counted)
+        lines += ["", *wrapped("Of a row that was changed or flagged the last decision counts as well: kept, dropped "
+                               "or quarantined. `attune ledger --show RULE` lists rows, `--why ID` tells why.")]
     _print([total, *(one._asdict() for one in counted)], lines, as_json=as_json)
 
 
-def _why(rows: list[questions.Decision], key: str, *, words: bool, as_json: bool) -> None:
-    found = questions.about(rows, key)
+def _show(found: "pyarrow.Table", limit: int, *, as_json: bool) -> None:
+    shown = questions.decisions(found.slice(0, limit))
+    lines = [line for row in shown for line in wrapped(f"{row.id}  {row.place}  {row.told()}", hang=4)]
+    _print([row._asdict() for row in shown], lines, as_json=as_json)
+    _more(found.num_rows, limit)
+
+
+def _why(table: "pyarrow.Table", key: str, limit: int, *, words: bool, as_json: bool) -> None:
+    found = questions.accounts(questions.about(table, key))
+    refs = questions.referred(table, [one for row in found[:limit] for one in row])
     lines: list[str] = []
-    for place in dict.fromkeys(row.place for row in found):
-        own = [row for row in found if row.place == place]
-        lines += [f"{own[0].id}  {place}  ({own[0].source})", *(f"  {row.seq + 1}. {row.told()}" for row in own)]
+    records: list[dict[str, object]] = []
+    for row in found[:limit]:
+        lines += wrapped(f"{row[0].id}  {row[0].place}  ({row[0].source})", hang=4)
+        for one in row:
+            lines += wrapped(f"  {one.seq + 1}. {one.told(refs.get(one.ref or ''))}", hang=5)
+        records += [one._asdict() for one in row]
         if words:
-            lines += [f"    {line}" for line in _words(own[0])]
-    _print([row._asdict() for row in found], lines, as_json=as_json)
+            said = _words(row[0])
+            records.append({"id": row[0].id, "place": row[0].place, "turns": said})
+            for role, text in said:
+                lines += wrapped(f"    {role}: {CONTROL.sub(chr(0xFFFD), text)}", hang=6)
+    _print(records, lines, as_json=as_json)
+    _more(len(found), limit)
 
 
-def _words(decision: questions.Decision) -> list[str]:
-    """The dialogue as its source holds it now."""
-    for source in load().curate.sources:
-        if source.name == decision.source:
-            for row in source.read():
-                if (row.file, row.line) == (decision.file, decision.line):
-                    return [f"{turn.role}: {turn.text}" for turn in row.turns] or ["(could not be read)"]
-    raise DataError(f"{decision.place} is not among the sources that params.yaml declares now; restore its file.")
+def _words(decision: questions.Decision) -> list[tuple[str, str]]:
+    """Role and text of each turn, as the source's file holds them now; raises DataError when they are not those."""
+    declared = [one for one in load().curate.sources if one.name == decision.source]
+    paths = [(one, path) for one in declared for path in one.paths() if path.as_posix() == decision.file]
+    rows = [row for one, path in paths for row in _rows(one, path) if row.line == decision.line]
+    for row in rows:
+        if draft_of(row, source=decision.source, licence="").id == decision.id:
+            return [(turn.role, turn.text) for turn in row.turns] or [("nobody", "(could not be read)")]
+    if rows:
+        raise DataError(f"{decision.place} holds another dialogue now than the ledger accounts for. Restore the file, "
+                        "or run `dvc repro curate` again.")
+    raise DataError(f"{decision.place} is not among the sources that params.yaml declares now ({decision.source}). "
+                    "Restore the file, or declare its source.")
 
 
-def _changes(found: list[questions.Change], *, as_json: bool) -> None:
-    by_sort: dict[tuple[str, str], list[str]] = {}
-    for one in found:
-        by_sort.setdefault((one.before or "not read", one.after or "not read"), []).append(one.place)
-    lines = [f"{len(found)} rows decided otherwise"] if found else ["every row was decided alike"]
-    lines += [f"{len(keys):>7}  {before}  ->  {after}   ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-              for (before, after), keys in sorted(by_sort.items())]
-    _print([{"id": one.place, "before": one.before, "after": one.after} for one in found], lines, as_json=as_json)
+def _rows(source: Source, path: Path) -> Iterator[Row]:
+    """The rows of a file, as far as it can be read."""
+    with suppress(CutError):
+        yield from source.rows(path)
 
 
-def _forecast(rows: list[questions.Decision], at: Path, told: str, *, as_json: bool) -> None:
-    scorer, _, number = told.partition("=")
+def _changes(before: "pyarrow.Table", after: "pyarrow.Table", limit: int, *, as_json: bool) -> None:
+    found = questions.changes(before, after)
+    new, gone = sum(one.before is None for one in found), sum(one.after is None for one in found)
+    lines = [f"{len(found) - new - gone} rows decided otherwise, {new} new, {gone} gone"]
+    lines = (lines if found else ["every row was decided alike"]) + decided_lines(found, limit)
+    if shifted := _shifted(questions.counts(before), questions.counts(after)):
+        lines += ["", "decisions by rule, of which there are more or fewer", *aligned(
+            ("decision", "step", "rule", "before", "now", "change"), shifted)]
+    _print([one._asdict() for one in found], lines, as_json=as_json)
+
+
+def decided_lines(found: Sequence[questions.Change], limit: int) -> list[str]:
+    """Changes by what was and is said of a row, with ids."""
+    lines: list[str] = []
+    for (before, after), rows in questions.by_fate(list(found)).items():
+        lines += ["", *wrapped(f"{len(rows):>7}  {before}  ->  {after}", hang=9)]
+        lines += [line for one in rows[:limit] for line in wrapped(f"         {one.id}  {one.place}", hang=4)]
+        lines += [f"         … and {len(rows) - limit} more"] if len(rows) > limit else []
+    return lines
+
+
+def _shifted(before: Sequence[questions.Count], after: Sequence[questions.Count]
+             ) -> list[tuple[str, str, str, int, int, str]]:
+    """Numbers of decisions that differ, over all sources."""
+    numbers: dict[tuple[str, str, str], list[int]] = {}
+    for side, counted in enumerate((before, after)):
+        for one in counted:
+            numbers.setdefault((one.action, one.step, one.rule), [0, 0])[side] += one.decisions
+    return [(*key, a, b, f"{b - a:+}") for key, (a, b) in sorted(numbers.items()) if a != b]
+
+
+def _forecast(table: "pyarrow.Table", at: Path, told: str, source: str | None, limit: int, *, as_json: bool) -> None:
+    scorer, op, wanted = questions.limit_of(told)
+    scores = questions.scores_of(at, scorer)
+    table = table if source is None else questions.of_source(table, source)
+    op = op if op != "=" else _side(table, scorer, wanted)
+    found = questions.forecast(table, scores, scorer, wanted, op=op)
+    now = "; ".join(f"{side} {', '.join(f'{one:g}' for one in limits)}" for side, limits in found.now.items())
+    lines = wrapped(f"{scorer}, dropping at {op} {wanted:g}{f' in {source}' if source else ''} instead of "
+                    f"{now or 'no limit by which a row was dropped'}:")
+    if any(len(limits) > 1 for limits in found.now.values()):
+        lines += ["(Sources have limits of their own here; --source asks about one of them.)"]
+    lines += [f"{len(found.dropped):>7} kept dialogues would be dropped",
+              f"{len(found.let_on):>7} dropped ones would go on to the steps after it, which may still drop them",
+              f"{found.anyhow:>7} would be dropped here that another limit or a later step takes out now",
+              f"{found.unscored:>7} could not be scored, whatever the limit",
+              f"{found.unknown:>7} cannot be foretold: taken out before it, or never scored by it"]
+    if any(one.rule == "not_in_sample" for one in questions.counts(table)):
+        lines += ["A sample was drawn (curate.dialogues): others that are fit would be drawn in their place."]
+    for what, rows in (("would be dropped", found.dropped), ("would go on", found.let_on)):
+        lines += ["", f"{what}:"] if rows else []
+        lines += [line for one in rows[:limit] for line in wrapped(f"{one.score:9.4f}  {one.id}  {one.place}", hang=4)]
+        lines += [f"  … and {len(rows) - limit} more (--limit)"] if len(rows) > limit else []
+    plain = {**found._asdict(), **{name: [one._asdict() for one in getattr(found, name)]
+                                   for name in ("dropped", "let_on")}}
+    _print([plain], lines, as_json=as_json)
+
+
+def _side(table: "pyarrow.Table", scorer: str, wanted: float) -> str:
+    """Which side of its limit a scorer drops on: as the ledger shows, else as params.yaml declares."""
+    found = set(questions.sides(table, scorer)) or _declared_sides(scorer)
+    if len(found) == 1:
+        return found.pop()
+    why = "drops on both sides" if found else "has no limit"
+    raise DataError(f"{scorer} {why} here; say which side is meant: --if '{scorer}>={wanted:g}' or "
+                    f"--if '{scorer}<{wanted:g}'.")
+
+
+def _declared_sides(scorer: str) -> set[str]:
     try:
-        wanted = float(number)
-    except ValueError:
-        raise DataError(f"--if takes SCORER=LIMIT, such as detoxify=0.5; got '{told}'.") from None
-    found = questions.forecast(rows, questions.scores_of(at, scorer), scorer, wanted)
-    lines = [f"{scorer} at {wanted:g}: {len(found.dropped)} kept dialogues would be dropped, "
-             f"{len(found.let_on)} dropped ones would go on to the steps after it",
-             f"{found.unknown} rows were never scored by it (taken out before), of which nothing can be told"]
-    lines += [f"  would be dropped  {key}" for key in found.dropped[:20]]
-    lines += [f"  would be let on   {key}" for key in found.let_on[:20]]
-    _print([found._asdict()], lines, as_json=as_json)
+        steps = load().curate.steps
+    except AttunementError:  # a ledger may be asked where no params.yaml is
+        return set()
+    own = [step for step in steps if isinstance(step, ScoreStep) and step.scorer.name == scorer]
+    return {op for step in own for op, limit in ((">=", step.drop_at_least), ("<", step.drop_below))
+            if limit is not None}
 
 
 @ends_clearly
@@ -123,48 +222,114 @@ def compare_datasets(
     if not data:
         raise DataError("attune compare takes --data and two versions of the dataset; `make compare` and `dvc exp "
                         "show` compare runs.")
+    files = ("ledger.parquet", *(f"{name}.parquet" for name in SPLITS))
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
-        found = compare(version(first, Path(one)), version(second, Path(other)))
+        found = compare(version(first, Path(one), files), version(second, Path(other), files))
     _print([found.plain()], lines_of(found, first, second), as_json=as_json)
 
 
 def lines_of(found: Comparison, first: str, second: str) -> list[str]:
     """The comparison on a page."""
-    lines = [f"{found.both} dialogues in both, {len(found.only_first)} in {first} alone, {len(found.only_second)} in "
-             f"{second} alone",
-             f"{len(found.moved)} moved from one split to another, {len(found.changed)} with other words"]
-    lines += [f"  moved  {key}: {a} -> {b}" for key, (a, b) in list(found.moved.items())[:20]]
-    for name, values in found.composition.items():
-        lines += ["", f"{name:24} {'first':>14} {'second':>14}"]
-        of_first, of_second = (max(1, size) for size in found.sizes)
-        lines += [f"  {value or 'none':22} {a:>6} {a / of_first:>7.1%} {b:>6} {b / of_second:>7.1%}"
-                  for value, (a, b) in values.items()]
-    if found.scores:
-        lines += ["", f"{'mean score (n)':24} {'first':>14} {'second':>14}"]
-        lines += [f"  {name:22} {_mean(a):>14} {_mean(b):>14}" for name, (a, b) in found.scores.items()]
+    lines = wrapped(f"{found.both} dialogues in both, {len(found.only_first)} in {first} alone, "
+                    f"{len(found.only_second)} in {second} alone", hang=2)
+    numbers = f"{len(found.moved)} moved from one split to another, {len(found.changed)} with other words"
+    lines += [numbers + (f", {len(found.rewritten)} places read otherwise" if found.rewritten is not None else "")]
+    moved = [(key, f"{a} -> {b}") for key, (a, b) in found.moved.items()]
+    changed = [(key, "") for key in found.changed]
+    rewritten = [(one.place, f"{one.before} -> {one.after}") for one in found.rewritten or ()]
+    for what, rows in (("moved", moved), ("other words", changed), ("read otherwise", rewritten)):
+        lines += [line for row in rows[:SHOWN] for line in wrapped(f"  {what}  {'  '.join(row)}".rstrip(), hang=4)]
+        lines += [f"  … and {len(rows) - SHOWN} more (--json)"] if len(rows) > SHOWN else []
+    tagged = {name: values for name, values in found.composition.items() if set(values) != {NO_TAG}}
+    for name, values in tagged.items():
+        lines += ["", *aligned((name, "first", "", "second", "", "points"), _shares(values, found.sizes)),
+                  f"  {shift(values, found.sizes):.1%} of dialogues would have to differ for these to be alike"]
+    for what, quantities in (("length", found.lengths), ("score", found.scores)):
+        if quantities:
+            lines += ["", *aligned((what, "", "n", "unscored", "mean", "median", "95%"),
+                                   [one for name, pair in quantities.items() for one in _spreads(name, pair)])]
+    lines += ["", "what the rules decided otherwise, from the ledgers"]
+    lines += ["  no ledger stands beside one of them"] if found.decided is None else (
+        decided_lines(found.decided, 3) or ["  nothing"])
     return lines
 
 
-def _mean(found: tuple[float, int] | None) -> str:
-    return "-" if found is None else f"{found[0]:.3f} ({found[1]})"
+def _shares(values: Mapping[str, tuple[int, int]], sizes: tuple[int, int]) -> list[tuple[str, int, str, int, str, str]]:
+    """Numbers and shares by value, the largest shifts first."""
+    a, b = (max(1, size) for size in sizes)
+    rows = sorted(values.items(), key=lambda pair: (-abs(pair[1][1] / b - pair[1][0] / a), -sum(pair[1]), pair[0]))
+    shown = [(value, one, f"{one / a:.1%}", other, f"{other / b:.1%}", f"{100 * (other / b - one / a):+.1f}")
+             for value, (one, other) in rows[:SHOWN]]
+    if rest := rows[SHOWN:]:
+        one, other = (sum(numbers[side] for _, numbers in rest) for side in (0, 1))
+        shown.append((f"{len(rest)} others (--json)", one, f"{one / a:.1%}", other, f"{other / b:.1%}",
+                      f"{100 * (other / b - one / a):+.1f}"))
+    return shown
 
 
-def version(named: str, into: Path) -> Path:
-    """The folder itself, or out/curate as a git revision has it; raises DataError when there is neither."""
+def _spreads(name: str, pair: tuple[Spread | None, Spread | None]) -> list[tuple[object, ...]]:
+    return [(label, which, "-", "-", "-", "-", "-") if one is None else
+            (label, which, one.n, one.unscored, f"{one.mean:.3f}", f"{one.median:.3f}", f"{one.p95:.3f}")
+            for label, which, one in ((name, "first", pair[0]), ("", "second", pair[1]))]
+
+
+def version(named: str, into: Path, files: Sequence[str]) -> Path:
+    """The folder itself, or these files of out/curate as a git revision has them; raises DataError for neither."""
     if Path(named).is_dir():
         return Path(named)
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc.repo import Repo
     from dvc.scm import SCMError
 
     try:
-        files = DVCFileSystem(rev=named)
-        files.get(CURATED.as_posix(), str(into / "curate"), recursive=True)
-    except (DvcException, SCMError, FileNotFoundError, OSError) as error:
-        shutil.rmtree(into / "curate", ignore_errors=True)
-        raise DataError(f"'{named}' is no folder, and out/curate cannot be had as of such a revision "
-                        f"({type(error).__name__}). `dvc fetch` brings what a remote keeps of it.") from None
-    return into / "curate"
+        # Not DVCFileSystem(rev=…): of a revision that is none it leaves git's files open.
+        with Repo(uninitialized=True) as repo, repo.switch(named):
+            for name in files:
+                DVCFileSystem(repo=repo).get_file((CURATED / name).as_posix(), str(into / name))
+    except (DvcException, SCMError, OSError) as error:
+        raise DataError(f"'{named}' is no folder, and {CURATED} cannot be had as of such a git revision "
+                        f"({type(error).__name__}): it is no revision, or neither the cache nor a remote keeps what it "
+                        "made. `dvc fetch --all-commits` brings what a remote keeps.") from None
+    return into
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table of plain text: words to the left, numbers to the right; words are cut where it would be too wide."""
+    text = [[str(value) for value in row] for row in rows]
+    number = [all(isinstance(row[at], int) or _is_number(row[at]) for row in rows) for at in range(len(heads))]
+    widths = [max(map(len, (head, *(row[at] for row in text)))) for at, head in enumerate(heads)]
+    while (excess := sum(widths) + 2 * (len(widths) - 1) - COLUMNS) > 0:
+        widest = max((width, at) for at, width in enumerate(widths) if not number[at])[1]
+        if widths[widest] <= LEAST:
+            break
+        others = max((width for at, width in enumerate(widths) if not number[at] and at != widest), default=LEAST)
+        widths[widest] = max(LEAST, min(widths[widest] - 1, max(others, widths[widest] - excess)))
+    return ["  ".join(_cell(value, width, right=right)
+                      for value, width, right in zip(row, widths, number, strict=True)).rstrip()
+            for row in (heads, *text)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, str) and (not value or value == "-" or re.fullmatch(r"[+-]?[\d.]+%?", value) is not None)
+
+
+def _cell(value: object, width: int, *, right: bool) -> str:
+    text = str(value)
+    text = text if len(text) <= width else f"{text[: width - 1]}…"
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def wrapped(text: str, *, hang: int = 0) -> list[str]:
+    """Lines that fit, all but the first indented; a path or an id is never broken, so that it can be copied."""
+    return [line for number, part in enumerate(text.split("\n")) for line in textwrap.wrap(
+        part, COLUMNS, initial_indent=" " * hang if number else "", subsequent_indent=" " * hang,
+        break_long_words=False, break_on_hyphens=False)]
+
+
+def _more(n: int, limit: int) -> None:
+    if n > limit:
+        typer.echo(f"… and {n - limit} more (--limit)", err=True)
 
 
 def _print(records: Sequence[Mapping[str, object]], lines: list[str], *, as_json: bool) -> None:

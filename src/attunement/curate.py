@@ -65,6 +65,11 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Cu
     fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
     fit = _sampled(fit, params)
     split(fit, val_frac=params.val_frac, test_frac=params.test_frac, group_jaccard=params.group_jaccard)
+    return finished(drafts, fit)
+
+
+def finished(drafts: list[Draft], fit: Sequence[Draft]) -> Curated:
+    """The account of all drafts, once those that are fit have their split."""
     for draft in fit:
         draft.note(Note("kept", "split", "split", draft.split))
     drafts.sort(key=lambda draft: (draft.source, draft.file, draft.line))

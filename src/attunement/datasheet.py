@@ -4,7 +4,9 @@ Follows the headings of Gebru et al., "Datasheets for Datasets" (2021), as far a
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from attunement.drafts import DECISIVE
 from attunement.flaws import NONE, Measured
@@ -13,6 +15,9 @@ from attunement.sources.base import Source
 from attunement.stats import rate_interval
 
 Splits = Mapping[str, Sequence[Dialogue]]
+TAGS = ("risk", "topic", "style", "tier")
+NO_TAG = "not tagged"
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def summary(counts: Mapping[str, int], ledger: Sequence[LedgerRow], splits: Splits) -> dict[str, object]:
@@ -31,37 +36,112 @@ def render(
     measured: Mapping[str, Measured] | None,
 ) -> str:
     """The datasheet as Markdown. It holds counts and rules, no word of any dialogue."""
-    kept = [dialogue for dialogues in splits.values() for dialogue in dialogues]
-    replies = [len(turn.text.split()) for d in kept for turn in d.turns if turn.role == "assistant"]
-    rules = Counter((row.action, row.step, row.rule) for row in ledger if row.action != "kept")
     parts = [
         "# Datasheet",
-        "## Sources",
-        _table(("source", "licence", "consent", "rows read", "kept"), [_source_row(s, ledger) for s in sources]),
-        "## Every row accounted for",
-        f"{counts['read']} read = {counts['kept']} kept + {counts['dropped']} dropped + "
-        f"{counts['quarantined']} quarantined. `attune ledger` answers why for each.",
-        _table(("action", "step", "rule", "decisions"), [(*key, n) for key, n in sorted(rules.items())]) if rules
-        else "No row was changed, dropped or quarantined.",
-        "## What the rules find",
-        *_measured(measured),
-        "## Splits",
-        _table(("split", "dialogues", "turns"),
-               [(name, len(ds), sum(len(d.turns) for d in ds)) for name, ds in splits.items()]),
-        "A dialogue's split follows from a hash of the group that it belongs to: its thread, its opening words, and "
-        "what is nearly the same. No group lies in two.",
-        "## Composition of what is kept",
-        f"Words in an assistant's turn: mean {sum(replies) / max(1, len(replies)):.1f}, "
-        f"longest {max(replies, default=0)} (n = {len(replies)}).",
-        *(_composition(splits, tag) for tag in ("risk", "topic", "style", "tier")),
-        _table(("locale", "dialogues"), Counter(d.locale for d in kept).most_common()),
-        *_scores(kept),
-        "## What it cannot be used for",
+        "Written by the stage that made the dataset, under the headings of Gebru et al. (2021). It holds numbers and "
+        "rules; who the people of the sources are and why they were asked, their own datasheets tell.",
+        "## Motivation",
+        "Conversations in which a person tells of what weighs on them and is answered, to fine-tune a model that "
+        "listens and to measure it.",
+        "## Composition", *_composition(splits),
+        "## Collection process",
+        _table(("source", "licence", "consent", "rows read", *DECISIVE), [_source_row(s, ledger) for s in sources]),
+        "## Preprocessing, cleaning and labelling", *_account(counts, ledger),
+        "### What the rules find", *_measured(measured),
+        "## Uses",
+        "For fine-tuning and for evaluating models of support conversations, under review by people.",
+        "### What it cannot be used for",
         "The rules see words, not people. A dialogue that passed them all may still be unhelpful; what is told in "
-        "other words than the rules and classifiers know is not found. No clinician has judged these dialogues unless "
-        "their source says so. `audit.jsonl` is a sample of decisions to read and disagree with.",
+        "other words than the rules and classifiers know is not found. A score says what its scorer sees, with the "
+        "errors that data/cards tells of; a tag of risk is no diagnosis, and none found is not none there. No "
+        "clinician has judged these dialogues unless their source says so.",
+        "## Distribution",
+        f"train, val and test.parquet, described for machines in croissant.json. {_licences(splits)}",
+        "## Maintenance",
+        "The same sources and parameters make the same bytes again; `attune compare --data` tells what another version "
+        "changes, and `attune ledger --against` which row was decided otherwise. `audit.jsonl` is a sample of "
+        "decisions to read and disagree with. A row that a person wants gone is taken out of its source's file.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _composition(splits: Splits) -> list[str]:
+    kept = [dialogue for dialogues in splits.values() for dialogue in dialogues]
+    replies = [len(turn.text.split()) for d in kept for turn in d.turns if turn.role == "assistant"]
+    return [
+        _table(("split", "dialogues", "turns", "words"),
+               [(name, len(ds), sum(len(d.turns) for d in ds),
+                 sum(len(turn.text.split()) for d in ds for turn in d.turns)) for name, ds in splits.items()]),
+        "A dialogue's split follows from a hash of the group that it belongs to: its thread, its opening words, and "
+        "what is nearly the same. No group lies in two.",
+        f"Words in an assistant's turn: mean {sum(replies) / max(1, len(replies)):.1f}, "
+        f"longest {max(replies, default=0)} (n = {len(replies)}).",
+        *(_counted(splits, tag, _tag(tag)) for tag in TAGS),
+        _counted(splits, "locale", lambda dialogue: dialogue.locale),
+        _counted(splits, "source", lambda dialogue: dialogue.source),
+        *_scores(kept),
+    ]
+
+
+def _tag(name: str) -> Callable[[Dialogue], str]:
+    return lambda dialogue: dialogue.tags.get(name, NO_TAG)
+
+
+def _account(counts: Mapping[str, int], ledger: Sequence[LedgerRow]) -> list[str]:
+    """Every row by step and rule, and of what was masked and of copies more."""
+    decisions = Counter((row.action, row.step, row.rule) for row in ledger if row.action != "kept")
+    rows = Counter(key for account in _accounts(ledger) for key in sorted({(row.action, row.step, row.rule)
+                                                                          for row in account}))
+    return [
+        f"{counts['read']} read = {counts['kept']} kept + {counts['dropped']} dropped + "
+        f"{counts['quarantined']} quarantined. `attune ledger` answers why for each.",
+        _table(("action", "step", "rule", "decisions", "rows"),
+               [(*key, n, rows[key]) for key, n in sorted(decisions.items())]) if decisions
+        else "No row was changed, dropped or quarantined.",
+        *_masked(ledger), *_duplicates(ledger),
+    ]
+
+
+def _accounts(ledger: Sequence[LedgerRow]) -> Iterable[list[LedgerRow]]:
+    """The decisions about each row together, as they stand in the ledger one after the other."""
+    account: list[LedgerRow] = []
+    for row in ledger:
+        if row.seq == 0 and account:
+            yield account
+            account = []
+        account.append(row)
+    if account:
+        yield account
+
+
+def _masked(ledger: Sequence[LedgerRow]) -> list[str]:
+    """Findings that tell a person apart, by type, in what is kept and in all."""
+    found, kept = Counter[str](), Counter[str]()
+    for account in _accounts(ledger):
+        types = [row.rule for row in account if row.step == "pii" and row.action == "changed"]
+        found.update(types)
+        kept.update(types if account[-1].action == "kept" else ())
+    if not found:
+        return ["### Masked", "Nothing was masked: no step `pii` was declared, or it found nothing."]
+    rows = [(name, n, kept[name]) for name, n in sorted(found.items())]
+    return ["### Masked", "Each finding was replaced by its type in brackets; contacts of helplines stay.",
+            _table(("type", "findings", "in what is kept"), rows)]
+
+
+def _duplicates(ledger: Sequence[LedgerRow]) -> list[str]:
+    """How many copies were left out, how near they were, and how many of one dialogue at most."""
+    copies = [row for row in ledger if row.step == "duplicates" and row.action == "dropped"]
+    templates = sum(row.step == "duplicates" and row.rule == "template" for row in ledger)
+    if not copies and not templates:
+        return ["### Duplicates", "None was found."]
+    table = []
+    for rule in sorted({row.rule for row in copies}):
+        own = [row for row in copies if row.rule == rule]
+        near = [row.score for row in own if row.score is not None]
+        table.append((rule, len(own), f"{min(near):.2f} to {max(near):.2f}" if near else "-"))
+    most = max(Counter(row.ref for row in copies).values(), default=0)
+    return ["### Duplicates", *([_table(("rule", "left out", "Jaccard index"), table)] if table else []),
+            f"At most {most} copies were left out for one dialogue. Written on a template, and flagged: {templates}."]
 
 
 def _measured(measured: Mapping[str, Measured] | None) -> list[str]:
@@ -88,32 +168,40 @@ def _rate(k: int, n: int) -> str:
 
 
 def _scores(kept: Sequence[Dialogue]) -> list[str]:
-    """Mean and quartiles of every scorer."""
+    """Mean and quantiles of every scorer; what it could not score is in neither."""
     values: dict[str, list[float | None]] = {}
     for dialogue in kept:
         for name, value in dialogue.scores.items():
             values.setdefault(name, []).append(value)
     rows = []
     for name, every in sorted(values.items()):
-        known = sorted(value for value in every if value is not None)
-        if known:
-            cuts = [f"{known[min(len(known) - 1, int(at * len(known)))]:.3f}" for at in (0.25, 0.5, 0.75)]
-            rows.append((name, len(known), len(every) - len(known), f"{sum(known) / len(known):.3f}", *cuts))
-    return ["## Scores", _table(("scorer", "n", "unscored", "mean", "25%", "50%", "75%"), rows)] if rows else []
+        known = [value for value in every if value is not None]
+        numbers = [f"{one:.3f}" for one in (np.mean(known), *np.quantile(known, QUANTILES))] if known else (
+            ["-"] * (1 + len(QUANTILES)))
+        rows.append((name, len(known), len(every) - len(known), *numbers))
+    heads = ("scorer", "n", "unscored", "mean", *(f"{at:.0%}" for at in QUANTILES))
+    return ["### Scores of what is kept", _table(heads, rows)] if rows else []
 
 
 def _source_row(source: Source, ledger: Sequence[LedgerRow]) -> tuple[object, ...]:
-    own = [row.action for row in ledger if row.source == source.name and row.action in DECISIVE]
-    return source.name, source.licence, source.consent, len(own), own.count("kept")
+    own = Counter(row.action for row in ledger if row.source == source.name and row.action in DECISIVE)
+    return source.name, source.licence, source.consent, own.total(), *(own[action] for action in DECISIVE)
 
 
-def _composition(splits: Splits, tag: str) -> str:
-    """Counts of a tag's values, over all and by split."""
-    by_split = {name: Counter(d.tags.get(tag, "not tagged") for d in dialogues) for name, dialogues in splits.items()}
+def _licences(splits: Splits) -> str:
+    """Each licence with the number of dialogues under it."""
+    counted = Counter(dialogue.licence for dialogues in splits.values() for dialogue in dialogues)
+    told = ", ".join(f"{_cell(name)} ({n})" for name, n in sorted(counted.items()))
+    return f"Dialogues by licence: {told}; each row names its own." if told else "It holds no dialogue."
+
+
+def _counted(splits: Splits, name: str, value_of: Callable[[Dialogue], str]) -> str:
+    """Numbers of a quality's values, over all and by split."""
+    by_split = {split: Counter(map(value_of, dialogues)) for split, dialogues in splits.items()}
     whole = sum(by_split.values(), Counter())
     rows = [(value, n, *(counted[value] for counted in by_split.values()))
             for value, n in sorted(whole.items(), key=lambda pair: (-pair[1], pair[0]))]
-    return _table((tag, "dialogues", *by_split), rows)
+    return _table((name, "dialogues", *by_split), rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -251,7 +251,7 @@ def _powers(n: int) -> tuple[U64, U64]:
 
 def sketches(texts: Iterable[str]) -> U32:
     """R-MinHash of each text, (text, 128)."""
-    from rensa import RMinHash  # type: ignore[import-untyped]  # ships no types
+    from rensa import RMinHash
 
     parts = [np.zeros((0, PERMUTATIONS), np.uint32)]
     for batch in batches(texts):

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from attunement.drafts import Draft
-from attunement.near_duplicates import clusters, text_of
+from attunement.near_duplicates import Texts, clusters
 
 SPLITS = ("train", "val", "test")
 
@@ -25,7 +25,7 @@ def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_j
 
 def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
     """The smallest key of the group that each dialogue, by id, belongs to."""
-    alike = clusters([draft.id for draft in drafts], [text_of(draft.turns) for draft in drafts], jaccard=group_jaccard)
+    alike = clusters([draft.id for draft in drafts], Texts([draft.turns for draft in drafts]), jaccard=group_jaccard)
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -43,11 +43,11 @@ def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
 
 
 def _keys(draft: Draft, alike: Mapping[str, str]) -> list[str]:
-    """What ties a dialogue to others, as hashes that tell nothing of it."""
+    """What ties a dialogue to others, as hashes that tell nothing of it. A thread's comes first: it names the group."""
     opening = " ".join(draft.turns[0].text.casefold().split()) if draft.turns else draft.id
-    ties = [f"opening:{opening}", *([f"group:{draft.source}:{draft.group}"] if draft.group else [])]
-    if alike[draft.id] != draft.id:
-        ties.append(f"alike:{alike[draft.id]}")
-    keys = [hashlib.sha256(tie.encode()).hexdigest() for tie in ties]
-    # Others are tied to this one by its id, where it is the smallest of those alike.
-    return [*keys, hashlib.sha256(f"alike:{draft.id}".encode()).hexdigest()] if alike[draft.id] == draft.id else keys
+    threads = [f"group:{draft.source}:{draft.group}"] if draft.group else []
+    return [*(f"0{_hash(tie)}" for tie in threads), f"1{_hash(opening)}", f"2{_hash(alike[draft.id])}"]
+
+
+def _hash(tie: str) -> str:
+    return hashlib.sha256(tie.encode()).hexdigest()

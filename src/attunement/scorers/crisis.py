@@ -20,10 +20,9 @@ from attunement.scorers.base import Form, Item, Scored, Scorer, unscored
 
 NAME = "crisis"
 CODE = tuple(Path(file) for file in (classifier.__file__, phrases.__file__, referral.__file__, risk.__file__))
-THRESHOLD = 0.7  # 1.5% of real supportees' turns are at it, of whom nearly none tell of danger (data/cards)
+THRESHOLD = 0.5  # how many of real seekers' turns are at it, of whom nearly none tell of danger: data/cards
 BATCH_SIZE = 32
 KINDS = ("suicide", "self-harm", "harm-to-others", "abuse", "eating-disorder", "third-person")
-RECENT_TURNS = 3  # of the person's own, read together as well: in a long talk the rest drowns them
 # A phrase is believed against the classifier unless that is this sure that there is no danger: idioms match phrases.
 PHRASE_DOUBTED = 0.05
 
@@ -77,40 +76,32 @@ def said(item: Item) -> tuple[Turn, ...]:
 def heard(
     talks: Sequence[Sequence[Turn]], *, threshold: float = THRESHOLD, batch_size: int = BATCH_SIZE
 ) -> list[Danger | None]:
-    """The danger that each talk tells of; None where no user says a word. Raises ModelError without the classifier."""
-    views = [_views(turns) for turns in talks]
-    answers = iter(classifier.answers(NAME, [view for found in views for view in found], batch_size=batch_size))
-    return [_danger(turns, [next(answers) for _ in found], threshold) if found else None
-            for turns, found in zip(talks, views, strict=True)]
+    """The danger that each talk tells of; None where no user says a word. Raises ModelError without the classifier.
+
+    All that the person said is read together, in windows where it is long. Their last words alone, beside the question
+    that they answer, were tried: of a helper's question about suicide the classifier made danger.
+    """
+    said_by = ["\n".join(turn.text for turn in turns if turn.role == "user" and turn.text.strip()) for turns in talks]
+    spoken = [text for text in said_by if text]
+    answers = iter(classifier.answers(NAME, [("", text) for text in spoken], batch_size=batch_size))
+    return [_danger(turns, next(answers), threshold) if text else None
+            for turns, text in zip(talks, said_by, strict=True)]
 
 
-def _views(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """(what the assistant said before, the person's words): all they said, the last of it, the last few together."""
-    own = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
-    if not own:
-        return []
-    last = max(number for number, turn in enumerate(turns) if turn.role == "user" and turn.text.strip())
-    before = turns[last - 1].text if last and turns[last - 1].role == "assistant" else ""
-    views = [("", "\n".join(own)), (before, own[-1]), ("", "\n".join(own[-RECENT_TURNS:]))]
-    return list(dict.fromkeys(views))
-
-
-def _danger(turns: Sequence[Turn], answers: Sequence[dict[str, float] | None], threshold: float) -> Danger | None:
-    known = [one for one in answers if one is not None]
+def _danger(turns: Sequence[Turn], answer: dict[str, float] | None, threshold: float) -> Danger | None:
     rules = risk.risk_in(turns)
     phrase = rules.severity
-    if not known:
+    if answer is None:
         if phrase == Severity.NONE:
             return None
         return Danger(1.0, phrase, rules.kind, _told(rules))
-    surest = max(known, key=lambda one: one["risk"])
-    value = surest["risk"]
+    value = answer["risk"]
     believed = phrase > Severity.NONE and value >= PHRASE_DOUBTED
     if value < threshold and not believed:
         return Danger(value, Severity.NONE, None, f"{value:.3g} < {threshold:g}; " + _told(rules))
-    severity = Severity.IMMINENT if surest["imminent"] >= 0.5 else (
-        Severity.ACTIVE if surest["active"] >= 0.5 else Severity.PASSIVE)
-    kind = rules.kind if believed and value < threshold else max(KINDS, key=lambda name: surest[name])
+    severity = Severity.IMMINENT if answer["imminent"] >= 0.5 else (
+        Severity.ACTIVE if answer["active"] >= 0.5 else Severity.PASSIVE)
+    kind = rules.kind if believed and value < threshold else max(KINDS, key=lambda name: answer[name])
     if value < threshold:
         severity = phrase
         value = threshold  # the phrase decides, and the value says so

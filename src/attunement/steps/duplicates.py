@@ -7,14 +7,16 @@ were written on a template, which a model would learn by heart.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from attunement.drafts import Draft, Note
-from attunement.near_duplicates import Texts, copies
+from attunement.near_duplicates import Texts, copies, text_of
 from attunement.steps.base import Step
+
+SPACE = bytes(at for at in range(128) if chr(at).isspace())
 
 
 class DuplicatesStep(Step):
@@ -27,14 +29,12 @@ class DuplicatesStep(Step):
 
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop copies; the note names the dialogue that is kept."""
-        seen: dict[bytes, Draft] = {}
-        for draft in sorted(drafts, key=_rank):
-            first = seen.setdefault(_normalised(draft), draft)
-            if first is not draft:
-                draft.note(Note("dropped", self.name, "exact_duplicate", ref=first.id))
+        ranked = sorted(drafts, key=_rank)
+        for draft, first in _exact(ranked):
+            draft.note(Note("dropped", self.name, "exact_duplicate", ref=first.id))
         if self.jaccard is None:
             return
-        left = list(seen.values())
+        left = [draft for draft in ranked if not draft.out]
         found = copies(Texts([draft.turns for draft in left]), jaccard=self.jaccard)
         for place, copy in found.copies.items():
             left[place].note(Note("dropped", self.name, "near_duplicate", score=copy.jaccard, op=">=",
@@ -49,7 +49,26 @@ def _rank(draft: Draft) -> tuple[int, int, str, str, str, int]:
             draft.line)
 
 
-def _normalised(draft: Draft) -> bytes:
+def _exact(ranked: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
+    """(copy, what it repeats). Words are split only where the letters are equal: that costs as much as all the rest."""
+    by_letters: dict[bytes, list[Draft]] = {}
+    for draft in ranked:
+        by_letters.setdefault(_letters(draft), []).append(draft)
+    for alike in by_letters.values():
+        seen: dict[str, Draft] = {}
+        for draft in alike if len(alike) > 1 else ():
+            first = seen.setdefault(_normalised(draft), draft)
+            if first is not draft:
+                yield draft, first
+
+
+def _letters(draft: Draft) -> bytes:
+    """Equal at least for dialogues that differ only in case and white space."""
+    text = text_of(draft.turns).casefold()
+    raw = text.encode().translate(None, SPACE) if text.isascii() else "".join(text.split()).encode()
+    return hashlib.sha256(raw).digest()
+
+
+def _normalised(draft: Draft) -> str:
     """Equal for dialogues that differ only in case and white space."""
-    text = "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in draft.turns)
-    return hashlib.sha256(text.encode()).digest()
+    return "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in draft.turns)

@@ -32,7 +32,7 @@ MARKERS = {
     "tool": re.compile(
         r"</?(?:tool_call|tool_response|function_call|think|thinking|scratchpad|system|instructions?|prompt|assistant"
         r"|user)>"
-        r'|"(?:tool|tool_calls?|function|function_call|arguments|role)"\s*:\s*["\[{]|\bfunctions\.\w+\(', re.IGNORECASE),
+        r'|"(?:tool(?:_calls?)?|function(?:_call)?|arguments|role)"\s*:\s*["\[{]|\bfunctions\.\w+\(', re.IGNORECASE),
     "instruction": re.compile(
         r"\b(?:ignore|disregard|forget|override)\b[^.\n]{0,40}\b(?:previous|prior|above|earlier|all)\b[^.\n]{0,30}"
         r"\b(?:instructions?|prompts?|rules|messages|guidelines)\b"
