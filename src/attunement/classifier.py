@@ -35,8 +35,8 @@ STRIDE_TOKENS = 256
 MAX_SAID_TOKENS = 64  # of the context beside a reply: its end, where the question stands
 REMEMBERED = 20_000  # answers of one classifier that are kept: several scorers ask about the same replies
 PREFIX = "base_model.model."
-# A window's answer must not hang on what it is batched with. Among windows that are padded to the same multiple of this,
-# and in no batch of one, the products of a row are computed alike whatever stands beside it (a test holds them so).
+# A window's answer must not hang on what it is batched with. Among windows that are padded to the same multiple of
+# this, and in no batch of one, a row is computed alike whatever stands beside it (a test holds them so).
 PAD_TOKENS = 16
 
 Window = dict[str, list[int]]
