@@ -1,6 +1,7 @@
 """The ledger answers: how many, why, show me, what changed, what if; and no answer holds a word of a dialogue."""
 
 import json
+import logging
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,8 @@ def test_a_revision_is_had_from_dvcs_cache_and_without_it_told_to_be_missing(
 ) -> None:
     from dvc.repo import Repo
 
+    monkeypatch.setattr(logging.getLogger("dvc"), "disabled", True)  # its handlers outlive the streams of other tests
+    monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.chdir(tmp_path)

@@ -129,9 +129,7 @@ def test_one_suggestion_is_allowed_and_a_list_is_not() -> None:
     ],
 )
 def test_a_diagnosis_or_advice_on_medicine_breaks_the_reply(reply: str) -> None:
-    expected = reply == "You have depression."
-    # "You have depression" names no disorder by its clinical name and is left to other scorers.
-    assert answer("no_diagnosis_or_medication", reply) is expected
+    assert answer("no_diagnosis_or_medication", reply) is False
 
 
 @pytest.mark.parametrize(

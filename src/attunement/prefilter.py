@@ -62,7 +62,7 @@ def may_match(texts: Sequence[str], expressions: Iterable[str]) -> list[bool]:
     from pyarrow import compute
 
     column = pa.array(texts, pa.large_string())
-    found = pa.array([False] * len(texts))
+    found = pa.array([False] * len(texts), pa.bool_())
     for expression in expressions:
         found = compute.or_(found, compute.match_substring_regex(column, expression, ignore_case=True))
     flags: list[bool] = found.to_pylist()

@@ -81,7 +81,8 @@ class Tuning(lightning.LightningModule):
         logits = self.model(**batch).logits.float()
         asked = (targets != NOT_ASKED).float() * weights[:, None] * self.head_weights
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
-        loss = (losses * asked).sum() / weights.sum()
+        counted = weights * (targets != NOT_ASKED).any(dim=1)
+        loss = (losses * asked).sum() / counted.sum().clamp(min=1)
         self.log("loss", loss)
         return loss
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DELIMITED = (".csv", ".tsv")
 PARQUET = (".parquet",)
 BATCH_ROWS = 1000
+FIELD_CHARS = 1 << 17  # beyond which a quote that never ends is likelier than a field
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _BROKEN_CSV = (  # what the csv module says, and how it is told
     ("field larger", "a field beyond csv.field_size_limit"),
@@ -97,6 +98,7 @@ def _records(path: Path, layout: Layout) -> Iterator[tuple[int, list[str] | RowE
     """(first line, fields or fault) of every CSV record that is not blank."""
     feed = _Feed(path)
     delimiter = layout.delimiter or ("\t" if plain_suffix(path) == ".tsv" else ",")
+    csv.field_size_limit(FIELD_CHARS)  # a setting of the whole process, which others set too
     reader = csv.reader(feed, delimiter=delimiter, strict=True,
                         quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE)
     while True:
