@@ -64,6 +64,8 @@ FICTION = re.compile(
     r"10 cloverfield|84 charing cross|32 windsor gardens|1428 elm st|1313 mockingbird|9 to 5|52 festive", re.IGNORECASE)
 UNIT = re.compile(r"[\s,]*(?:apt|apartment|unit|suite|ste|flat|#)\.?\s*#?\w{1,5}\b", re.IGNORECASE)
 GAP = 40  # characters between two parts of one address
+PLAIN_PARTS = (STREET, GERMAN, GERMAN_PLACE, POSTCODE, US_PLACE, AU_PLACE, INDIAN_PLACE, BOX)
+PARTS = (*PLAIN_PARTS, INDIAN, NAMED_POSTCODE, UNSURE_STREET)  # without one of these there is no address
 
 
 def addresses(text: str) -> list[Span]:
@@ -81,7 +83,7 @@ def addresses(text: str) -> list[Span]:
 
 
 def _parts(text: str) -> Iterator[Span]:
-    for pattern in (STREET, GERMAN, GERMAN_PLACE, POSTCODE, US_PLACE, AU_PLACE, INDIAN_PLACE, BOX):
+    for pattern in PLAIN_PARTS:
         yield from (match.span() for match in pattern.finditer(text))
     yield from (match.span() for match in INDIAN.finditer(text) if not NOT_INDIAN.search(match[0]))
     yield from (match.span(1) for match in NAMED_POSTCODE.finditer(text))

@@ -12,8 +12,8 @@ from functools import cache
 
 from attunement.errors import DataError
 from attunement.phrases import SUICIDE, RiskRules, Severity, load_referral_phrases, load_risk_phrases, plain, sentences
-from attunement.prefilter import Candidates
-from attunement.records import Record, Turn
+from attunement.prefilter import candidates
+from attunement.records import Record, Role, Turn
 from attunement.referral import slot_in
 
 NEAR_TURNS = 2  # of the person's own; in a long talk "tonight" mostly belongs to something else
@@ -60,24 +60,28 @@ def risk_in(turns: Sequence[Turn]) -> Risk:
 
 
 def risk_in_many(talks: Sequence[Sequence[Turn]]) -> list[Risk]:
-    """`risk_in` of each, with the patterns alone whose words stand in a turn: the same answers, sooner."""
-    rules, found = load_risk_phrases(), []
-    candidates, asking = _candidates()
+    """`risk_in` of each, with those patterns alone that may match a turn: the same answers, sooner."""
+    rules = load_risk_phrases()
+    own = iter(candidates(_said(talks, "user"), tuple(pattern.regex for pattern in rules.patterns)))
+    asking = iter(candidates(_said(talks, "assistant"), _questions()))
+    found = []
     for turns in talks:
         texts = [turn.text for turn in turns if turn.role == "user"]
-        plains = [plain(text) for text in texts]
-        own = [hit for number, text in enumerate(plains) if (chosen := candidates.of(text))
-               for hit in _hits(rules, number, text, chosen)]
-        asked = any(asking.of(plain(turn.text)) for turn in turns if turn.role == "assistant")
-        found.append(_risk([*own, *(_affirmed(turns, rules) if asked else ())], texts, rules))
+        hits = [hit for number, text in enumerate(texts) if (chosen := next(own))
+                for hit in _hits(rules, number, plain(text), chosen)]
+        asked = [next(asking) for turn in turns if turn.role == "assistant"]
+        found.append(_risk([*hits, *(_affirmed(turns, rules) if any(asked) else ())], texts, rules))
     return found
 
 
+def _said(talks: Sequence[Sequence[Turn]], role: Role) -> list[str]:
+    return [turn.text for turns in talks for turn in turns if turn.role == role]
+
+
 @cache
-def _candidates() -> tuple[Candidates, Candidates]:
-    """Of a person's words that tell of danger, and of questions that may be affirmed."""
-    questions = [regex for _, regex in load_referral_phrases().slots["direct_ask"]]
-    return Candidates([pattern.regex for pattern in load_risk_phrases().patterns]), Candidates(questions)
+def _questions() -> tuple[re.Pattern[str], ...]:
+    """What asks a person directly, and may be affirmed."""
+    return tuple(regex for _, regex in load_referral_phrases().slots["direct_ask"])
 
 
 def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity, str]:

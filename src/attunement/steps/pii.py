@@ -67,8 +67,9 @@ def masked(text: str, findings: Sequence[Found]) -> str:
 
 
 def form_of(value: str) -> str:
-    """Digits as d, letters as x, the rest as it is: "ddd-dddd"."""
-    return "".join("d" if sign.isdigit() else "x" if sign.isalpha() else sign for sign in value)
+    """Digits as d, punctuation of ASCII as it is, white space as a space, all else as x: "ddd-dddd"."""
+    return "".join("d" if sign.isdigit() else " " if sign.isspace() else
+                   sign if sign.isascii() and sign.isprintable() and not sign.isalnum() else "x" for sign in value)
 
 
 @cache
