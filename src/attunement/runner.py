@@ -98,13 +98,13 @@ def _cluster(engine: Engine) -> Iterator[Runner]:
         raise DataError(f"no Ray cluster answers at curate.engine.address {engine.address} ({type(error).__name__}). "
                         "Start one (`ray start --head`), or correct the address.") from None
 
-    @ray.remote(max_retries=RETRIES, num_cpus=1)
     def task(function: Callable[[Any], Any], chunk: Any) -> Any:
         os.chdir(where)  # data files are named relative to the project, which every node holds at this path
         return function(chunk)
 
+    remote = ray.remote(max_retries=RETRIES, num_cpus=1)(task)
     try:
-        yield Runner(engine, task.remote, ray.get)
+        yield Runner(engine, remote.remote, ray.get)
     except ray.exceptions.WorkerCrashedError:
         raise DataError(f"a chunk killed its worker {RETRIES + 1} times (most often for want of memory). Lower "
                         "curate.engine.batch_dialogues.") from None

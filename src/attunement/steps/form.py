@@ -15,7 +15,9 @@ from pydantic import Field, model_validator
 
 from attunement.drafts import Draft, Note
 from attunement.errors import DataError
+from attunement.near_duplicates import all_words, grams
 from attunement.phrases import Severity
+from attunement.prefilter import candidates
 from attunement.records import Turn
 from attunement.risk import known_kind
 from attunement.steps.base import Direction, Step
@@ -50,10 +52,8 @@ MARKERS = {
         r"```|<script\b|\bimport \w+(?:\.\w+)+|\bdef \w+\([^)]*\):|\$\(\w+ |\bcurl (?:-|http)|\bsudo (?:apt|rm|su)\b"
         r"|\bSELECT\b.{1,40}\bFROM\b|\bDROP TABLE\b|\bINSERT INTO\b"),
 }
-MAY_BE_MARKER = re.compile(
-    r"[<\[{#`$]|:\s|ignore|disregard|forget|override|you are|prompt|instruction|annotator|to the|for the|label|json|xml"
-    r"|yaml|markdown|language model|import|def |curl|sudo|rm -|SELECT|DROP|INSERT|functions\.", re.IGNORECASE)
 REPEAT_WORDS = 6  # words whose verbatim repetition within a turn is a loop
+WORD = re.compile(r"[^\W_]+")
 
 
 class FormStep(Step):
@@ -82,20 +82,25 @@ class FormStep(Step):
             if self.drop_last_user and len(draft.turns) > 1 and draft.turns[-1].role == "user":
                 draft.note(Note("changed", self.name, "last_user_turn_removed", turn=len(draft.turns) - 1))
                 draft.turns = draft.turns[:-1]
-            if problem := self._problem(draft):
+        texts = [turn.text for draft in drafts for turn in _spoken(draft.turns)]
+        suspected = zip(candidates(texts, tuple(MARKERS.values())), looping(texts), strict=True)
+        for draft in drafts:
+            spoken = _spoken(draft.turns)
+            suspicions = [next(suspected) for _ in spoken]
+            if problem := self._problem(draft, spoken, suspicions):
                 draft.note(problem)
-            elif len(spoken := _spoken(draft.turns)) < len(draft.turns):
+            elif len(spoken) < len(draft.turns):
                 draft.note(Note("changed", self.name, "system_turn_removed", turn=0))
                 draft.turns = spoken
 
-    def _problem(self, draft: Draft) -> Note | None:
-        spoken = _spoken(draft.turns)
+    def _problem(self, draft: Draft, spoken: Sequence[Turn], suspicions: Sequence[tuple[list[int], bool]]
+                 ) -> Note | None:
         if found := _roles_problem(draft.turns, spoken):
             return self._bad("roles", *found)
         if not self.min_turns <= len(spoken) <= self.max_turns:
             return self._bad("turns", f"{len(spoken)} turns, expected {self.min_turns} to {self.max_turns}")
-        for number, turn in enumerate(spoken):
-            if wrong := self._turn_problem(turn.text):
+        for number, (turn, (markers, loops)) in enumerate(zip(spoken, suspicions, strict=True)):
+            if wrong := self._turn_problem(turn.text, markers, loops):
                 return self._bad(*wrong, number)
         if again := _said_again(spoken):
             return self._bad("repetition", f"the assistant says turn {again[0]} again", again[1])
@@ -109,16 +114,17 @@ class FormStep(Step):
     def _bad(self, rule: str, evidence: str, turn: int | None = None) -> Note:
         return Note("quarantined", self.name, rule, evidence, turn=turn)
 
-    def _turn_problem(self, text: str) -> tuple[str, str] | None:
+    def _turn_problem(self, text: str, markers: Sequence[int], loops: bool) -> tuple[str, str] | None:
+        """The rule that a turn breaks, and where; ``markers`` are the numbers of those that may stand in it."""
         if not text.strip():
             return "empty_turn", "no words"
         if len(text) > self.max_turn_chars:
             return "length", f"{len(text)} characters, at most {self.max_turn_chars}"
-        if MAY_BE_MARKER.search(text):
-            for name, pattern in MARKERS.items():
-                if match := pattern.search(text):
-                    return "markers", f"{name} at {match.start()}-{match.end()}"
-        share = repeated_frac(text)
+        names = tuple(MARKERS)
+        for number in markers:
+            if match := MARKERS[names[number]].search(text):
+                return "markers", f"{names[number]} at {match.start()}-{match.end()}"
+        share = repeated_frac(text) if loops else 0.0
         if share > self.max_repeated_frac:
             return "repetition", f"{share:.2f} of its words are repeated, at most {self.max_repeated_frac:g}"
         return None
@@ -126,19 +132,30 @@ class FormStep(Step):
 
 def repeated_frac(text: str) -> float:
     """The share of a text's words that stand in a run of six that has stood there before."""
-    words = text.split()
-    if len(words) <= REPEAT_WORDS:
-        return 0.0
-    runs = [tuple(words[at : at + REPEAT_WORDS]) for at in range(len(words) - REPEAT_WORDS + 1)]
-    if len(set(runs)) == len(runs):
-        return 0.0
+    words = WORD.findall(text)
     seen: set[tuple[str, ...]] = set()
     repeated: set[int] = set()
-    for at, run in enumerate(runs):
+    for at in range(len(words) - REPEAT_WORDS + 1):
+        run = tuple(words[at : at + REPEAT_WORDS])
         if run in seen:
             repeated.update(range(at, at + REPEAT_WORDS))
         seen.add(run)
-    return len(repeated) / len(words)
+    return len(repeated) / max(1, len(words))
+
+
+def looping(texts: Sequence[str]) -> list[bool]:
+    """Whether a run of six words, case aside, stands in a text twice: all texts at once, by their hashes."""
+    import numpy as np
+
+    found = grams(all_words(texts), REPEAT_WORDS)
+    owner = np.repeat(np.arange(len(texts)), np.diff(found.starts))
+    order = np.lexsort((found.hashes, owner))
+    runs, texts_of = found.hashes[order], owner[order]
+    again = (runs[1:] == runs[:-1]) & (texts_of[1:] == texts_of[:-1])
+    loops = np.zeros(len(texts), bool)
+    loops[texts_of[1:][again]] = True
+    flags: list[bool] = loops.tolist()
+    return flags
 
 
 def _spoken(turns: Sequence[Turn]) -> tuple[Turn, ...]:

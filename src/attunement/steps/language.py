@@ -15,7 +15,7 @@ from attunement.drafts import Draft, Note
 from attunement.steps.base import Step
 
 MAX_CHARS = 2000  # of a dialogue; more does not change the answer
-MIN_LETTERS = 25  # of a turn: fewer are a greeting or a name
+MIN_CHARS = 25  # of a turn: fewer are a greeting or a name
 EVERYDAY = frozenset(  # of English: in nearly any sentence one of three words is among them
     ["i", "you", "he", "she", "it", "we", "they", "me", "my", "your", "his", "her", "our", "their", "the", "a", "an",
      "and", "or", "but", "so", "if", "not", "no", "of", "to", "in", "on", "at", "for", "with", "from", "about", "as",
@@ -48,10 +48,10 @@ class LanguageStep(Step):
 
 
 def _unlike_english(text: str) -> bool:
-    words = WORD.findall(text.casefold())
-    if sum(map(len, words)) < MIN_LETTERS:
+    words = text.lower().split()
+    if len(text) < MIN_CHARS:
         return False
-    return sum(word in EVERYDAY for word in words) < EVERYDAY_FRAC * len(words)
+    return sum(map(EVERYDAY.__contains__, words)) < EVERYDAY_FRAC * len(words)
 
 
 def detected(text: str) -> tuple[str, float]:
