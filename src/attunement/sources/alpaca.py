@@ -11,12 +11,11 @@ The input, where there is one, follows the instruction after an empty line. Rows
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries, entry_rows
 from attunement.sources.fields import Fielded, optional_text, text_of
-from attunement.sources.lines import RowError
 from attunement.sources.objects import JSON
 from attunement.sources.pairs import pair
 
@@ -31,13 +30,10 @@ class Alpaca(Fielded):
     def rows(self, path: Path) -> Iterator[Row]:
         """Every record as a Row of two turns."""
         layout = Layout(columns=("instruction", "output", *self.about()), optional=("input",))
-        for entry in entries(path, layout):
-            try:
-                if entry.fault:
-                    raise entry.fault
-                asked = text_of(entry.values, "instruction")
-                if given := optional_text(entry.values, "input"):
-                    asked = f"{asked}\n\n{given}"
-                yield pair(self, path, entry.line, entry.values, asked=asked, answered=text_of(entry.values, "output"))
-            except RowError as fault:
-                yield faulted(path, entry.line, fault)
+        yield from entry_rows(path, entries(path, layout), lambda line, values: self._row(path, line, values))
+
+    def _row(self, path: Path, line: int, values: dict[str, Any]) -> Row:
+        asked = text_of(values, "instruction")
+        if given := optional_text(values, "input"):
+            asked = f"{asked}\n\n{given}"
+        return pair(self, path, line, values, asked=asked, answered=text_of(values, "output"))

@@ -21,12 +21,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from attunement.records import Role
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, PARQUET, Entry, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
 from attunement.sources.fields import Fielded, optional_text, plain_value
 from attunement.sources.lines import RowError
 from attunement.sources.turns import Said, Spots, Talk
-from attunement.sources.utterances import Gathered, gathered, numbered
+from attunement.sources.utterances import Gathered, gathered_rows, numbered
 
 SPOTS = Spots("turn {}, interlocutor", "turn {}, utterance_text")
 
@@ -47,16 +47,10 @@ class AnnoMi(Talk, Fielded):
     def rows(self, path: Path) -> Iterator[Row]:
         """Every transcript as a Row; a line that can not be read as a row of its own."""
         needed = ("transcript_id", "utterance_id", "interlocutor", "utterance_text", *self.about())
-        for one in gathered(entries(path, Layout(columns=needed)), "transcript_id"):
-            try:
-                if isinstance(one, Entry):
-                    raise one.fault or AssertionError("a record without a fault is in a dialogue")
-                yield self._row(one, path)
-            except RowError as fault:
-                yield faulted(path, one.line, fault)
+        found = entries(path, Layout(columns=needed))
+        yield from gathered_rows(path, found, "transcript_id", lambda one: self._row(one, path))
 
     def _row(self, one: Gathered, path: Path) -> Row:
-        one.check()
         said = _said(one.records)
         turns, repairs = self.turns_of(said, SPOTS)
         if again := len(one.records) - len(said):

@@ -17,8 +17,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries, entry_rows
 from attunement.sources.fields import Fielded, optional_text, text_of
 from attunement.sources.lines import RowError
 from attunement.sources.pairs import pair
@@ -38,13 +38,7 @@ class CounselChat(Fielded):
     def rows(self, path: Path) -> Iterator[Row]:
         """Every record as a Row of two turns."""
         layout = Layout(columns=("questionTitle", "questionText", "answerText", *self.about()))
-        for entry in entries(path, layout):
-            try:
-                if entry.fault:
-                    raise entry.fault
-                yield self._row(path, entry.line, entry.values)
-            except RowError as fault:
-                yield faulted(path, entry.line, fault)
+        yield from entry_rows(path, entries(path, layout), lambda line, values: self._row(path, line, values))
 
     def _row(self, path: Path, line: int, values: dict[str, Any]) -> Row:
         given = (optional_text(values, "questionTitle"), optional_text(values, "questionText"))

@@ -21,12 +21,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from attunement.records import Role
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, Entry, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, Layout, entries
 from attunement.sources.fields import Fielded, optional_text, plain_value
 from attunement.sources.lines import RowError
 from attunement.sources.turns import Said, Spots, Talk
-from attunement.sources.utterances import Gathered, gathered, numbered
+from attunement.sources.utterances import Gathered, gathered_rows, numbered
 
 SPOTS = Spots("turn {}, speaker_idx", "turn {}, utterance")
 _TASK = re.compile(r"_conv:\d+$")  # hit:3_conv:6: the conversations of one task are by the same two people
@@ -50,16 +50,9 @@ class EmpatheticDialogues(Talk, Fielded):
         """Every conversation as a Row; a line that can not be read as a row of its own."""
         needed = ("conv_id", "utterance_idx", "speaker_idx", "utterance", *self.about())
         layout = Layout(columns=needed, quoted=self.quoted, spare=1)
-        for one in gathered(entries(path, layout), "conv_id"):
-            try:
-                if isinstance(one, Entry):
-                    raise one.fault or AssertionError("a record without a fault is in a dialogue")
-                yield self._row(one, path)
-            except RowError as fault:
-                yield faulted(path, one.line, fault)
+        yield from gathered_rows(path, entries(path, layout), "conv_id", lambda one: self._row(one, path))
 
     def _row(self, one: Gathered, path: Path) -> Row:
-        one.check()
         turns, repairs = self.turns_of(_said(one.records), SPOTS)
         told = self.told({key: _with_commas(value) for key, value in one.records[0].items()})
         if self.group == "conv_id":

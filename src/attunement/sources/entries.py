@@ -7,7 +7,7 @@ DataError, before a row is read.
 
 import csv
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from attunement.errors import DataError
+from attunement.sources.base import Row, faulted
 from attunement.sources.lines import BOM, CutError, RowError, plain_suffix, raw_lines
 from attunement.sources.objects import JSON, decoded, objects, plain_key
 
@@ -41,6 +42,17 @@ class Entry:
     line: int
     values: dict[str, Any] = field(default_factory=dict)
     fault: RowError | None = None
+
+
+def entry_rows(path: Path, found: Iterable[Entry], row_of: Callable[[int, dict[str, Any]], Row]) -> Iterator[Row]:
+    """A row for every record, of its line and values; with its fault for one that can not be read."""
+    for entry in found:
+        try:
+            if entry.fault:
+                raise entry.fault
+            yield row_of(entry.line, entry.values)
+        except RowError as fault:
+            yield faulted(path, entry.line, fault)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@
 Rows are numbered from 1 in their order. A machine without a network reads a folder that another one saved.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -26,8 +26,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from attunement.errors import DataError
 from attunement.records import Role
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import BATCH_ROWS, Entry, batch_entries, check_columns
+from attunement.sources.base import Row
+from attunement.sources.entries import BATCH_ROWS, batch_entries, check_columns, entry_rows
 from attunement.sources.fields import Fielded, text_of
 from attunement.sources.lines import RowError
 from attunement.sources.pairs import pair
@@ -66,7 +66,8 @@ class HuggingFace(Talk, Fielded):
         try:
             for table in dataset.with_format("arrow").iter(batch_size=BATCH_ROWS):
                 for batch in table.to_batches():
-                    yield from self._rows(place, batch_entries(batch, row + 1))
+                    yield from entry_rows(place, batch_entries(batch, row + 1),
+                                          lambda line, values: self._row(place, line, values))
                     row += batch.num_rows
         except (OSError, ArrowException) as error:
             yield Row(place.as_posix(), row + 1, fault=f"not a whole Arrow file ({type(error).__name__})",
@@ -75,15 +76,6 @@ class HuggingFace(Talk, Fielded):
     def rows(self, path: Path) -> Iterator[Row]:
         """A dataset is not read file by file."""
         raise NotImplementedError(f"{path}: huggingface reads a dataset as a whole")
-
-    def _rows(self, place: Path, found: Iterable[Entry]) -> Iterator[Row]:
-        for entry in found:
-            try:
-                if entry.fault:
-                    raise entry.fault
-                yield self._row(place, entry.line, entry.values)
-            except RowError as fault:
-                yield faulted(place, entry.line, fault)
 
     def _row(self, place: Path, line: int, values: dict[str, Any]) -> Row:
         if self.prompt:

@@ -19,10 +19,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries, entry_rows
 from attunement.sources.fields import Fielded, text_of
-from attunement.sources.lines import RowError
 from attunement.sources.objects import JSON
 from attunement.sources.turns import Spots, built
 
@@ -46,14 +45,8 @@ class Pairs(Fielded):
 
 def pair_rows(source: Fielded, path: Path, layout: Layout, question: str, answer: str) -> Iterator[Row]:
     """The rows of a file of two declared columns."""
-    for entry in entries(path, layout):
-        try:
-            if entry.fault:
-                raise entry.fault
-            yield pair(source, path, entry.line, entry.values, asked=text_of(entry.values, question),
-                       answered=text_of(entry.values, answer))
-        except RowError as fault:
-            yield faulted(path, entry.line, fault)
+    yield from entry_rows(path, entries(path, layout), lambda line, values: pair(
+        source, path, line, values, asked=text_of(values, question), answered=text_of(values, answer)))
 
 
 def pair(source: Fielded, path: Path, line: int, values: dict[str, Any], *, asked: str, answered: str,

@@ -27,14 +27,13 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from attunement.records import Role
-from attunement.sources.base import Row, faulted
-from attunement.sources.entries import DELIMITED, PARQUET, Entry, Layout, entries
+from attunement.sources.base import Row
+from attunement.sources.entries import DELIMITED, PARQUET, Layout, entries
 from attunement.sources.fields import Fielded, optional_text, plain_value
-from attunement.sources.lines import RowError
 from attunement.sources.objects import JSON
 from attunement.sources.pairs import pair_rows
 from attunement.sources.turns import Spots, Talk
-from attunement.sources.utterances import Gathered, gathered, ordered
+from attunement.sources.utterances import Gathered, gathered_rows, ordered
 
 
 class Table(Talk, Fielded):
@@ -59,16 +58,9 @@ class Table(Talk, Fielded):
         if self.prompt:
             yield from pair_rows(self, path, layout, self.prompt, self.response)
             return
-        for one in gathered(entries(path, layout), self.dialogue):
-            try:
-                if isinstance(one, Entry):
-                    raise one.fault or AssertionError("a record without a fault is in a dialogue")
-                yield self._row(one, path)
-            except RowError as fault:
-                yield faulted(path, one.line, fault)
+        yield from gathered_rows(path, entries(path, layout), self.dialogue, lambda one: self._row(one, path))
 
     def _row(self, one: Gathered, path: Path) -> Row:
-        one.check()
         told = self.told(one.records[0])
         records = ordered(one.records, self.order) if self.order else one.records
         said = [(plain_value(record.get(self.role), self.role), optional_text(record, self.text)) for record in records]

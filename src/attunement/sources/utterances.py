@@ -6,10 +6,12 @@ need not stand together.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from attunement.sources.base import Row, faulted
 from attunement.sources.entries import Entry
 from attunement.sources.fields import plain_value
 from attunement.sources.lines import CutError, RowError
@@ -58,6 +60,20 @@ def gathered(found: Iterable[Entry], id_field: str) -> Iterator[Gathered | Entry
     yield from sorted(every, key=lambda one: one.line)
     if cut is not None:
         raise cut
+
+
+def gathered_rows(
+    path: Path, found: Iterable[Entry], id_field: str, row_of: Callable[[Gathered], Row]
+) -> Iterator[Row]:
+    """A row for every dialogue, and with its fault for each that has a hole and each record that can not be read."""
+    for one in gathered(found, id_field):
+        try:
+            if isinstance(one, Entry):
+                raise one.fault or AssertionError("a record without a fault is in a dialogue")
+            one.check()
+            yield row_of(one)
+        except RowError as fault:
+            yield faulted(path, one.line, fault)
 
 
 def _id_fault(entry: Entry, id_field: str) -> RowError | None:
