@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attunement.drafts import Note
+from attunement.drafts import Draft, Note
 from attunement.errors import DataError
 from attunement.steps.decontaminate import DecontaminateStep
 from curation import draft
@@ -114,7 +114,9 @@ def test_a_higher_overlap_never_drops_more(step: DecontaminateStep) -> None:
 
 
 def test_no_dialogue_at_all_is_no_trouble(step: DecontaminateStep) -> None:
-    step.each([])
+    none: list[Draft] = []
+    step.each(none)
+    assert none == []
 
 
 def test_files_that_are_not_there_and_lines_that_are_no_objects_are_told(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from attunement import curate as stage
 from attunement.artefacts import manifest_of
-from attunement.params import Curate, load
+from attunement.params import Curate
 from attunement.runner import Engine, running
 from attunement.score_cache import ScoreCache
-from attunement.sources.messages import Messages
 from attunement.steps.asking import Work
+from corpus import declared_over
 
 
 def curated(params: Curate, engine: Engine, out: Path) -> float:
@@ -56,10 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from ray.cluster_utils import Cluster
 
-    declared = load().curate
-    source = Messages(kind="messages", name="corpus", files=arguments.file, licence="CC0-1.0", consent="made up")
-    cheap = tuple(step for step in declared.steps if not step.asks and step.kind != "tiers")
-    params = declared.model_copy(update={"sources": (source,), "steps": cheap, "dialogues": "all"})
+    params = declared_over(arguments.file)
     with TemporaryDirectory() as folder:
         here = Path(folder) / "here"
         local = curated(params, Engine(runner="local", workers=1, batch_dialogues=500), here)

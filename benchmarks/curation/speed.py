@@ -14,13 +14,12 @@ from tempfile import TemporaryDirectory
 
 from attunement import curate as stage
 from attunement.drafts import draft_of
-from attunement.params import load
 from attunement.runner import Engine, running
 from attunement.score_cache import ScoreCache
-from attunement.sources.messages import Messages
 from attunement.splits import split
 from attunement.steps.asking import Work
 from attunement.steps.order import after_steps
+from corpus import declared_over
 
 
 class Clock:
@@ -41,11 +40,9 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    declared = load().curate
-    source = Messages(kind="messages", name="corpus", files=arguments.file, licence="CC0-1.0", consent="made up")
-    steps = tuple(step for step in declared.steps if not step.asks and step.kind != "tiers")
-    params = declared.model_copy(update={"sources": (source,), "steps": steps, "dialogues": "all"})
-    engine = Engine(runner="local", workers=arguments.workers, batch_dialogues=declared.engine.batch_dialogues)
+    params = declared_over(arguments.file)
+    (source,) = params.sources
+    engine = Engine(runner="local", workers=arguments.workers, batch_dialogues=params.engine.batch_dialogues)
     clock = Clock()
     print("| step | wall s | cpu s |\n| --- | --- | --- |")
     with running(engine) as runner, TemporaryDirectory() as folder:
@@ -53,7 +50,7 @@ def main() -> None:
         gc.freeze()
         drafts = [draft_of(row, source=source.name, licence=source.licence) for row in source.read()]
         clock.told(f"read {len(drafts)} rows")
-        for step in steps:
+        for step in params.steps:
             drafts = after_steps((step,), drafts, work)
             clock.told(step.name)
         fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)

@@ -53,12 +53,12 @@ class Step(BaseModel):
         return ()
 
     def each(self, drafts: Sequence[Draft]) -> None:
-        """Look at each draft (none of them is out), in place."""
+        """Look at each draft (none of them is out), in place. A step that asks scorers has `over` in its place."""
         raise NotImplementedError(f"{self.kind} sees drafts through `over`")
 
     def over(self, drafts: Sequence[Draft], work: "Work") -> None:
-        """As `each`, for a step that asks a scorer about all of them."""
-        raise NotImplementedError(f"{self.kind} asks no scorer")
+        """As `each`, for all drafts at once, with what scorers and runners are asked through."""
+        self.each(drafts)
 
     def run(self, drafts: Sequence[Draft]) -> None:
         """`each` for the drafts that are not out, those of a source with overrides by settings of their own."""

@@ -19,7 +19,7 @@ def after_steps(steps: Sequence[Step], drafts: list[Draft], work: Work) -> list[
         for step in chosen:
             left = sorted((draft for draft in drafts if not draft.out),
                           key=lambda draft: (draft.id, draft.file, draft.line))
-            step.over(left, work) if step.asks else step.each(left)
+            step.over(left, work)
     return drafts
 
 
