@@ -281,8 +281,7 @@ def test_a_revision_is_had_from_dvcs_cache_and_without_it_told_to_be_missing(
 ) -> None:
     from dvc.repo import Repo
 
-    monkeypatch.setattr(logging.getLogger("dvc"), "disabled", True)  # its handlers outlive the streams of other tests
-    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr(logging.getLogger("dvc"), "handlers", [])  # they write to the streams of tests that are over
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.chdir(tmp_path)

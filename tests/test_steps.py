@@ -106,6 +106,12 @@ def test_one_turn_in_another_language_is_enough_and_is_named() -> None:
     assert note.turn == 1
 
 
+def test_turns_that_are_short_are_judged_together() -> None:
+    note = last(ENGLISH, draft("Ich kann nicht mehr.", "Was ist passiert?", "Er hat mich verlassen.", "Das tut weh."))
+    assert note is not None
+    assert (note.evidence, note.turn) == ("de", None)
+
+
 @pytest.mark.parametrize("texts", [
     ("hola! i feel so so sad today and i dont know why", "That sounds hard. What happened?"),
     ("ugh idk lol same tbh", "Yeah?"), ("…", "?"), ("wa gwan mi cyaan sleep since mi madda dead", "You miss her."),

