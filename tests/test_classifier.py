@@ -29,6 +29,7 @@ from attunement.classifier import (
     read_made_of,
 )
 from attunement.errors import ModelError
+from attunement.half import halve
 
 # Lightning's to mend: it asks torch by an old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning")
@@ -356,7 +357,21 @@ def test_answers_equal_those_of_the_model_on_each_window_alone(made: Path, monke
             with torch.inference_mode():
                 rows.append(torch.sigmoid(toy.model(**batch).logits)[0])
         highest = torch.stack(rows).amax(dim=0).tolist()
-        assert found == pytest.approx(dict(zip(toy_encoder.HEADS, highest, strict=True)), abs=1e-6)
+        # In bfloat16 a window alone, without padding, is rounded otherwise than in a batch.
+        assert found == pytest.approx(dict(zip(toy_encoder.HEADS, highest, strict=True)), abs=5e-3)
+
+
+def test_halved_layers_answer_nearly_as_whole_ones() -> None:
+    torch.manual_seed(1)
+    whole = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 3))
+    hidden = torch.randn(5, 64)
+    expected = whole(hidden)
+    halve(whole)
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in whole)
+    found = whole(hidden)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 0.02
+    assert not torch.equal(found, expected)
 
 
 def test_the_texts_of_the_toy_are_told_apart(toy: Classifier) -> None:
@@ -376,7 +391,7 @@ class Counting:
     """A model that counts the rows it is asked for."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.config, self.rows = model, model.config, 0
+        self.model, self.config, self.device, self.rows = model, model.config, model.device, 0
 
     def __call__(self, **batch: Any) -> Any:
         self.rows += len(batch["input_ids"])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attunement.artefacts import first_fault, sha256_of
 from attunement.errors import ModelError
-from attunement.models import silence
+from attunement.models import device_name, resolved_precision, silence
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ class Classifier:
         import torch
 
         rows = list(windows) if len(windows) > 1 else [*windows, *windows]
-        batch = self.tokenizer.pad(rows, return_tensors="pt", pad_to_multiple_of=PAD_TOKENS)
+        batch = self.tokenizer.pad(rows, return_tensors="pt", pad_to_multiple_of=PAD_TOKENS).to(self.model.device)
         with torch.inference_mode():
             logits = self.model(**batch).logits[: len(windows)]
         # Detoxify's `unbiased` has 16 outputs, of which the last nine tell who is spoken of: not toxicity.
@@ -174,6 +174,7 @@ def load_adapted(name: str, *, folder: Path = FOLDER, encoder: Path = ENCODER) -
     """MiniLM with the adapter and heads of ``data/classifiers/NAME``; raises ModelError when either is missing."""
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+    from attunement.half import halve
     from attunement.mean_pooled import MeanPooled
 
     silence()
@@ -186,7 +187,10 @@ def load_adapted(name: str, *, folder: Path = FOLDER, encoder: Path = ENCODER) -
         raise ModelError(f"the tensors of the classifier '{name}' and of {encoder} are not those of one model. Restore "
                          f"{folder / name} with git, and run `dvc repro fetch`.") from None
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
-    return Classifier(model=model.eval(), tokenizer=tokenizer, heads=tuple(made.heads), encoder=encoder)
+    if resolved_precision("auto") == "bf16":
+        halve(model.bert.encoder)
+    model = model.to(device_name()).eval()
+    return Classifier(model=model, tokenizer=tokenizer, heads=tuple(made.heads), encoder=encoder)
 
 
 def adapted_state(

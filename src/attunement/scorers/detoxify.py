@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from attunement.artefacts import first_fault, sha256_of
 from attunement.classifier import Classifier, adapter_files
 from attunement.errors import ModelError
-from attunement.models import silence
+from attunement.models import device_name, silence
 from attunement.records import content_id
 from attunement.scorers.base import Item, Scored, Scorer, unscored
 
@@ -172,7 +172,7 @@ def _load_classifier(checkpoint: Path, _mtime_ns: int, _n_bytes: int) -> Classif
     _check_loaded(model, state, checkpoint)
     _check_tokenizer(model, tokenizer, encoder)
     heads = tuple(HEAD_NAMES.get(name, name) for name in config.classes)
-    return Classifier(model=model.eval(), tokenizer=tokenizer, heads=heads, encoder=encoder)
+    return Classifier(model=model.to(device_name()).eval(), tokenizer=tokenizer, heads=heads, encoder=encoder)
 
 
 def read_checkpoint(checkpoint: Path) -> "tuple[CheckpointConfig, Mapping[str, torch.Tensor]]":
