@@ -74,6 +74,20 @@ def test_a_phrase_of_harm_is_named_with_its_place_and_without_its_words() -> Non
     assert [entry.split("@")[0] for entry in found] == ["medication/taken_from_another"]
 
 
+@pytest.mark.parametrize(("reply", "kinds"), [
+    ("I would never ask you to keep a secret from anyone.", set()),
+    ("You don't have to promise me anything tonight.", set()),
+    ("It isn't that you are weak, the shift was long.", set()),
+    ("Don't worry, just double the dose and sleep.", {"medication"}),
+    ("You have to promise me first.", {"forced_promise"}),
+    ("Please hide this from your doctor for now.", {"secrecy"}),
+    ("This conversation is over.", {"abandonment"}),
+    ("Come to me first, before any friend.", {"dependency"}),
+])
+def test_what_is_denied_right_before_is_no_phrase_of_harm(reply: str, kinds: set[str]) -> None:
+    assert {entry.split("/")[0] for entry in phrases_in(reply)} == kinds
+
+
 def test_no_phrase_of_harm_has_two_names() -> None:
     assert len(load_phrases()) == len({pattern.pattern for pattern in load_phrases().values()})
 
