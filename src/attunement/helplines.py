@@ -113,6 +113,12 @@ def load_helplines(path: Path = HELPLINES) -> Helplines:
     return regions
 
 
+@cache
+def known_helplines(path: Path) -> Helplines:
+    """`load_helplines`, once a process and file: for what asks again and again, by the file's absolute path."""
+    return load_helplines(path)
+
+
 class Verified(NamedTuple):
     """A service of the list and the day on which it was last seen on its operator's or a public body's page."""
 
@@ -167,27 +173,63 @@ HOTLINE_LIKE = re.compile(
 )
 VANITY = re.compile(r"(?<![\w-])1?[\s.-]?\(?8\d\d\)?[\s.-]?(?:\d{3}[\s.-]?)?[A-Z]{4,}(?:-[A-Z]+)*\b")
 DATE = re.compile(r"\b(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|(?:19|20)\d\d\s?[-–]\s?(?:19|20)\d\d)\b")
+NO_DIGIT = re.compile(r"[^0-9]+")
+SAME_LETTERS = str.maketrans("\u017f\u0131\u0130\u212a", "siik")  # to a pattern that ignores case, not to `lower`
 SHORT_DIGITS = 4
 SPELT = ("(?:zero|oh|o)", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPELT_PLACES = 7  # at the end of a long number, in letters of the keypad (1-800-273-TALK)
 SPELT_DIGITS = range(3, 6)  # "nine eight eight", "triple zero"; longer numbers are not said in words
 
 
 def listed(text: str, region: str, helplines: Helplines, words: Mapping[str, re.Pattern[str]]) -> Iterator[Span]:
     """Contacts of all regions in a text: the longest first, and the person's own region before any other."""
     taken: list[tuple[int, int]] = []
-    for contact, where, kind in _catalogue(region, helplines):
-        for match in _contact_regex(contact).finditer(text):
+    digits, letters = NO_DIGIT.sub("", text), text.translate(SAME_LETTERS).lower()
+    for one in _catalogue(region, _Known(helplines)):
+        if not (one.letters in letters and (one.digits in digits or _are_spelt(one.spelt, letters))):
+            continue
+        for match in _contact_regex(one.contact).finditer(text):
             start, end = match.span()
             if any(start < stop and begin < end for begin, stop in taken):
                 continue
-            if len(_digits(contact)) in range(1, SHORT_DIGITS + 1) and not _is_called(text, start, end, words):
+            if len(_digits(one.contact)) in range(1, SHORT_DIGITS + 1) and not _is_called(text, start, end, words):
                 continue
             taken.append((start, end))
-            yield Span(start, end, contact, where, kind)
+            yield Span(start, end, one.contact, one.region, one.kind)
 
 
-def _catalogue(region: str, helplines: Helplines) -> list[tuple[str, str, str]]:
-    """(contact, region, kind) of every contact that stands in a list; words such as 'local emergency number' do not."""
+def _are_spelt(words: Sequence[str], letters: str) -> bool:
+    return bool(words) and ("triple" in letters or all(word in letters for word in words))
+
+
+class _Listed(NamedTuple):
+    """A contact that stands in a list, and what every text that names it holds."""
+
+    contact: str
+    region: str
+    kind: str
+    digits: str  # in a row, other signs left away
+    spelt: tuple[str, ...]  # or else these words
+    letters: str  # in small letters
+
+
+class _Known:
+    """Helplines as the key of a cache: the same object is the same list."""
+
+    def __init__(self, helplines: Helplines) -> None:
+        self.helplines = helplines
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Known) and other.helplines is self.helplines
+
+    def __hash__(self) -> int:
+        return id(self.helplines)
+
+
+@cache
+def _catalogue(region: str, known: _Known) -> tuple[_Listed, ...]:
+    """Every contact that stands in a list; words such as 'local emergency number' do not."""
+    helplines = known.helplines
     order = [region, *(code for code in helplines if code not in (region, UNKNOWN_REGION)), UNKNOWN_REGION]
     listed: list[tuple[str, str, str]] = []
     for code in dict.fromkeys(order):
@@ -199,7 +241,20 @@ def _catalogue(region: str, helplines: Helplines) -> list[tuple[str, str, str]]:
             listed += [(contact, code, resource.kind) for contact in (*resource.contacts, *spelt)]
         listed += [(stale.contact, code, "stale") for stale in at.stale]
     named = [entry for entry in listed if re.search(r"\d|\.\w", entry[0])]
-    return sorted(named, key=lambda entry: -len(_digits(entry[0]) or entry[0]))
+    return tuple(_Listed(*entry, *_held(entry[0]))
+                 for entry in sorted(named, key=lambda entry: -len(_digits(entry[0]) or entry[0])))
+
+
+def _held(contact: str) -> tuple[str, tuple[str, ...], str]:
+    """Digits, words and letters without which `_contact_regex` finds nothing."""
+    if re.search(r"[a-zA-Z]", contact):
+        return "", (), re.sub(r"^\d+", "", contact).lower() if contact.isascii() else ""
+    digits = _digits(contact)
+    if len(digits) == 11 and digits.startswith("1"):
+        digits = digits[1:]
+    if len(digits) in SPELT_DIGITS:
+        return digits, tuple("o" if d == "0" else SPELT[int(d)] for d in digits), ""
+    return digits[:-SPELT_PLACES] if len(digits) >= 10 else digits, (), ""
 
 
 @cache
@@ -212,8 +267,7 @@ def _contact_regex(contact: str) -> re.Pattern[str]:
     digits, country = _digits(contact), ""
     if len(digits) == 11 and digits.startswith("1"):
         digits, country = digits[1:], r"(?:\+?1[\s.\-–]{0,2})?"
-    # Letters only in the last seven places of a long number, where they are spelt words (1-800-273-TALK).
-    spelt = len(digits) - 7 if len(digits) >= 10 else len(digits)
+    spelt = len(digits) - SPELT_PLACES if len(digits) >= 10 else len(digits)
     places = [f"[{d}{KEYPAD.get(d, '')}]" if place >= spelt else d for place, d in enumerate(digits)]
     body = r"[\s.\-–()]{0,2}".join(places)
     if len(digits) in SPELT_DIGITS:

@@ -21,7 +21,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from attunement.helplines import DATE, UNKNOWN_REGION, Helplines, listed, region_of
+from attunement.helplines import DATE, SAME_LETTERS, UNKNOWN_REGION, Helplines, listed, region_of
 from attunement.phrases import load_referral_phrases, plain
 from attunement.pii_address import PARTS, addresses
 from attunement.prefilter import candidates
@@ -338,7 +338,6 @@ PAIRS = re.compile(r"[1-9]\d(?: \d\d){4,5}")  # scores and counts; a number in p
 _WORD_DIGIT = r"(?:zero|oh|o|nought|null|one|two|three|four|five|six|seven|eight|nine)"
 DIGIT_OF = {"zero": "0", "oh": "0", "o": "0", "nought": "0", "null": "0", "one": "1", "two": "2", "three": "3",
             "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
-SAME_LETTERS = str.maketrans("\u017f\u0131\u0130\u212a", "siik")  # to a pattern that ignores case, not to `lower`
 _TOKEN = rf"(?:\d{{1,6}}|(?:double|triple)\s(?:{_WORD_DIGIT}|\d)|{_WORD_DIGIT})\b"
 _LINK = r"[\s,.;()\-–…/]{1,4}(?:(?:and\s)?(?:then|dash|hyphen|minus|dot|space|pause)\b[\s,.;…]{1,3})?"
 SPELT_NUMBER = re.compile(rf"(?<![\w.$£€])(?:plus\s|\+)?{_TOKEN}(?:{_LINK}{_TOKEN}){{2,18}}", re.IGNORECASE)

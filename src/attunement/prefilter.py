@@ -116,27 +116,34 @@ class _Weaker:
         return f"(?:{self.sequence(parsed, flags)})"
 
     def _signs(self, op: Any, given: Any, flags: int) -> str:
-        """A class of characters: Python says which of ASCII it holds; of the others it may hold too many."""
-        one = _compiler.compile(_parser.SubPattern(_parser.State(), [(op, given)]), flags)
-        if self._taken and one.fullmatch(self._taken):
-            return ANYTHING
-        held = _ranges([code for code in range(128) if one.fullmatch(chr(code))])
-        held += self._beyond(given if op is sre.IN else [(op, given)])
-        return f"[{held}]" if held else ANYTHING
+        return _class_of(op, tuple(given) if op is sre.IN else given, flags, self._ascii_words, self._taken)
 
-    def _beyond(self, members: Iterable[tuple[Any, Any]]) -> str:
-        """The characters beyond ASCII that a class may hold."""
-        found = ""
-        for kind, given in members:
-            if kind is sre.LITERAL and given < 128:
-                found += "" if self._ascii_words else TWINS.get(chr(given).lower(), "")
-            elif kind is sre.LITERAL and chr(given).lower() == chr(given).upper():
-                found += rf"\x{{{given:x}}}"
-            elif not (self._ascii_words and (
-                    (kind is sre.CATEGORY and given in (sre.CATEGORY_WORD, sre.CATEGORY_DIGIT))
-                    or (kind is sre.RANGE and given[1] < 128))):
-                return OTHERS
-        return found
+
+@cache  # few of a pattern's signs are not in another one too
+def _class_of(op: Any, given: Any, flags: int, ascii_words: bool, taken: str) -> str:
+    """A class of characters: Python says which of ASCII it holds; of the others it may hold too many."""
+    members = list(given) if op is sre.IN else given
+    one = _compiler.compile(_parser.SubPattern(_parser.State(), [(op, members)]), flags)
+    if taken and one.fullmatch(taken):
+        return ANYTHING
+    held = _ranges([code for code in range(128) if one.fullmatch(chr(code))])
+    held += _beyond(given if op is sre.IN else [(op, given)], ascii_words)
+    return f"[{held}]" if held else ANYTHING
+
+
+def _beyond(members: Iterable[tuple[Any, Any]], ascii_words: bool) -> str:
+    """The characters beyond ASCII that a class may hold."""
+    found = ""
+    for kind, given in members:
+        if kind is sre.LITERAL and given < 128:
+            found += "" if ascii_words else TWINS.get(chr(given).lower(), "")
+        elif kind is sre.LITERAL and chr(given).lower() == chr(given).upper():
+            found += rf"\x{{{given:x}}}"
+        elif not (ascii_words and (
+                (kind is sre.CATEGORY and given in (sre.CATEGORY_WORD, sre.CATEGORY_DIGIT))
+                or (kind is sre.RANGE and given[1] < 128))):
+            return OTHERS
+    return found
 
 
 def _count(least: Any, most: Any) -> str:

@@ -6,14 +6,13 @@ refer nobody.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from attunement.drafts import Draft, Note
-from attunement.helplines import RESOURCES, Helplines, load_helplines
+from attunement.helplines import RESOURCES, known_helplines
 from attunement.pii import Found, PiiType, find_pii_many
 from attunement.records import Turn
 from attunement.steps.base import Direction, Step
@@ -39,7 +38,7 @@ class PiiStep(Step):
         """Mask every finding, and tell of each."""
         texts = [turn.text for draft in drafts for turn in draft.turns]
         locales = [draft.locale for draft in drafts for _ in draft.turns]
-        found = iter(find_pii_many(texts, locales=locales, helplines=_helplines()))
+        found = iter(find_pii_many(texts, locales=locales, helplines=known_helplines(HELPLINES)))
         for draft in drafts:
             by_turn = [[one for one in next(found) if one.type in self.types] for _ in draft.turns]
             if any(by_turn):
@@ -70,8 +69,3 @@ def form_of(value: str) -> str:
     """Digits as d, punctuation of ASCII as it is, white space as a space, all else as x: "ddd-dddd"."""
     return "".join("d" if sign.isdigit() else " " if sign.isspace() else
                    sign if sign.isascii() and sign.isprintable() and not sign.isalnum() else "x" for sign in value)
-
-
-@cache
-def _helplines() -> Helplines:
-    return load_helplines(HELPLINES)

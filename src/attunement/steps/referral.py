@@ -6,12 +6,11 @@ would take a contact for somebody's telephone.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from attunement.drafts import Draft, Note
-from attunement.helplines import RESOURCES, Helplines, load_helplines
+from attunement.helplines import RESOURCES, known_helplines
 from attunement.phrases import REFERRAL_PHRASES, RISK_PHRASES, SUICIDE, Severity
 from attunement.referral import judge_referral, referral_in
 from attunement.risk import known_kind, risk_in_many
@@ -32,7 +31,7 @@ class ReferralStep(Step):
 
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop dialogues of crisis without a complete referral; the note names the slots, never words."""
-        helplines = _helplines(self.helplines)
+        helplines = known_helplines(Path(self.helplines).resolve())
         for draft, found in zip(drafts, risk_in_many([draft.turns for draft in drafts]), strict=True):
             severity = max(found.severity, Severity.of(draft.tags.get("risk", "none")))
             if severity == Severity.NONE:
@@ -45,8 +44,3 @@ class ReferralStep(Step):
                 draft.note(Note("dropped", self.name, "crisis_without_safe_referral",
                                 f"{severity.label} risk ({kind}); {verdict.because}", score=verdict.share, op="<",
                                 limit=1.0))
-
-
-@cache
-def _helplines(path: str) -> Helplines:
-    return load_helplines(Path(path))
