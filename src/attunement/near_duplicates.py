@@ -223,16 +223,17 @@ def _with_other_letters(raw: NDArray[np.uint8], inside: NDArray[np.bool_]) -> ND
         points = (raw[leads] & bits).astype(np.int64)
         for at in range(1, size):
             points = (points << 6) | (raw[leads + at] & 0x3F)
-        letters = leads[_letters()[points]]
+        kinds, of_kind = np.unique(points, return_inverse=True)
+        letters = leads[np.fromiter(map(_is_letter, kinds.tolist()), np.bool_)[of_kind]]
         for at in range(size):
             inside[letters + at] = True
     return inside
 
 
 @cache
-def _letters() -> NDArray[np.bool_]:
+def _is_letter(point: int) -> bool:
     """Whether a code point is of a word: a letter, a mark upon one, or a digit."""
-    return np.fromiter((unicodedata.category(chr(at))[0] in "LMN" for at in range(sys.maxunicode + 1)), bool)
+    return unicodedata.category(chr(point))[0] in "LMN"
 
 
 @cache

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from attunement.drafts import Draft, Note
 from attunement.errors import DataError
-from attunement.near_duplicates import all_words, grams
+from attunement.near_duplicates import batches, grams, hashed_words
 from attunement.phrases import Severity
 from attunement.prefilter import candidates
 from attunement.records import Turn
@@ -54,6 +55,7 @@ MARKERS = {
 }
 REPEAT_WORDS = 6  # words whose verbatim repetition within a turn is a loop
 WORD = re.compile(r"[^\W_]+")
+OWNER = np.uint64(0x9E3779B97F4A7C15)  # sets the runs of one text apart from those of the next
 
 
 class FormStep(Step):
@@ -116,7 +118,7 @@ class FormStep(Step):
 
     def _turn_problem(self, text: str, markers: Sequence[int], loops: bool) -> tuple[str, str] | None:
         """The rule that a turn breaks, and where; ``markers`` are the numbers of those that may stand in it."""
-        if not text.strip():
+        if not text or text.isspace():
             return "empty_turn", "no words"
         if len(text) > self.max_turn_chars:
             return "length", f"{len(text)} characters, at most {self.max_turn_chars}"
@@ -144,17 +146,17 @@ def repeated_frac(text: str) -> float:
 
 
 def looping(texts: Sequence[str]) -> list[bool]:
-    """Whether a run of six words, case aside, stands in a text twice: all texts at once, by their hashes."""
-    import numpy as np
-
-    found = grams(all_words(texts), REPEAT_WORDS)
-    owner = np.repeat(np.arange(len(texts)), np.diff(found.starts))
-    order = np.lexsort((found.hashes, owner))
-    runs, texts_of = found.hashes[order], owner[order]
-    again = (runs[1:] == runs[:-1]) & (texts_of[1:] == texts_of[:-1])
-    loops = np.zeros(len(texts), bool)
-    loops[texts_of[1:][again]] = True
-    flags: list[bool] = loops.tolist()
+    """Whether a run of six words, case aside, stands in a text twice: many texts at once, by their hashes."""
+    flags: list[bool] = []
+    for batch in batches(texts):
+        found = grams(hashed_words(batch), REPEAT_WORDS)
+        owner = np.repeat(np.arange(len(batch)), np.diff(found.starts))
+        runs = found.hashes + owner.astype(np.uint64) * OWNER  # the same run in two texts is none
+        ordered = np.sort(runs)
+        again = ordered[1:][ordered[1:] == ordered[:-1]]
+        loops = np.zeros(len(batch), bool)
+        loops[owner[np.isin(runs, again)] if len(again) else []] = True
+        flags += loops.tolist()
     return flags
 
 
