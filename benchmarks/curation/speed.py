@@ -6,7 +6,6 @@ left out.
 """
 
 import argparse
-import gc
 import resource
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from attunement import curate as stage
 from attunement.drafts import draft_of
+from attunement.process import without_collector
 from attunement.runner import Engine, running
 from attunement.score_cache import ScoreCache
 from attunement.splits import split
@@ -47,8 +47,8 @@ def main() -> None:
     print("| step | wall s | cpu s |\n| --- | --- | --- |")
     with running(engine) as runner, TemporaryDirectory() as folder:
         work = Work(runner, ScoreCache(None))
-        gc.freeze()
-        drafts = [draft_of(row, source=source.name, licence=source.licence) for row in source.read()]
+        with without_collector():
+            drafts = [draft_of(row, source=source.name, licence=source.licence) for row in source.read()]
         clock.told(f"read {len(drafts)} rows")
         for step in params.steps:
             drafts = after_steps((step,), drafts, work)

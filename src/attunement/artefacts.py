@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
+GROUP_ROWS = 10_000  # of a Parquet file
 KEY = re.compile(r"[\w.:-]{1,40}")  # a field, an index, or a name such as rubric:support
 R = TypeVar("R", bound=Record)
 
@@ -97,16 +99,39 @@ def first_fault(error: ValidationError) -> str:
 
 def write_parquet(path: Path, records: Sequence[Record], schema: "pyarrow.Schema") -> None:
     """Write records as one Parquet file with fixed row groups, so that equal records give equal bytes."""
-    import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [_as_row(record) for record in records]
-    table = pyarrow.Table.from_pylist(rows, schema=schema)
     with path.open("wb") as file:
-        parquet.write_table(table, file, compression="zstd", row_group_size=10_000)
+        with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            for start in range(0, max(1, len(records)), GROUP_ROWS):
+                writer.write_table(_table(records[start : start + GROUP_ROWS], schema), row_group_size=GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _table(records: Sequence[Record], schema: "pyarrow.Schema") -> "pyarrow.Table":
+    """Records as columns, without a dict of each row in between."""
+    import pyarrow
+
+    columns = [_column([getattr(record, field.name) for record in records], field.type) for field in schema]
+    return pyarrow.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: Sequence[Any], kind: "pyarrow.DataType") -> "pyarrow.Array":
+    """Values as they stand in a column. Maps become JSON text: their keys differ by row, and a map would sort them."""
+    import pyarrow
+
+    if not pyarrow.types.is_list(kind):
+        return pyarrow.array(map(_plain, values), kind, size=len(values))
+    inner = list(chain.from_iterable(values))
+    parts = [_column([getattr(one, field.name) for one in inner], field.type) for field in kind.value_type]
+    structs = pyarrow.StructArray.from_arrays(parts, fields=list(kind.value_type))
+    return pyarrow.ListArray.from_arrays([0, *accumulate(map(len, values))], structs, type=kind)
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else value
 
 
 def read_parquet(path: Path, record: type[R]) -> list[R]:
@@ -120,12 +145,6 @@ def read_parquet(path: Path, record: type[R]) -> list[R]:
         raise DataError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
     except (ArrowInvalid, ValidationError) as error:
         raise DataError(f"{path} does not hold {record.__name__} records. Run `dvc repro` again.") from error
-
-
-def _as_row(record: Record) -> dict[str, Any]:
-    """Maps become JSON text in Parquet: their keys differ by row, and a map column would sort differently."""
-    row = record.model_dump(mode="json")
-    return {k: json.dumps(v, ensure_ascii=False, sort_keys=True) if isinstance(v, dict) else v for k, v in row.items()}
 
 
 def _from_row(row: dict[str, Any]) -> dict[str, Any]:

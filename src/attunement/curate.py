@@ -27,7 +27,7 @@ from attunement.errors import DataError, ends_clearly
 from attunement.flaws import Measured
 from attunement.params import Curate, load
 from attunement.phrases import Severity
-from attunement.process import begin
+from attunement.process import begin, without_collector
 from attunement.records import Dialogue, DialogueScore, LedgerRow
 from attunement.runner import running
 from attunement.sampling import sample
@@ -60,7 +60,8 @@ class Curated:
 
 def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Curated:
     """Decide about every row, in order. Rows in, decisions out."""
-    drafts = [draft_of(row, source=source.name, licence=source.licence) for source, row in rows]
+    with without_collector():
+        drafts = [draft_of(row, source=source.name, licence=source.licence) for source, row in rows]
     drafts = after_steps(params.steps, drafts, work)
     fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
     fit = _sampled(fit, params)
@@ -70,6 +71,11 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Cu
 
 def finished(drafts: list[Draft], fit: Sequence[Draft]) -> Curated:
     """The account of all drafts, once those that are fit have their split."""
+    with without_collector():
+        return _finished(drafts, fit)
+
+
+def _finished(drafts: list[Draft], fit: Sequence[Draft]) -> Curated:
     for draft in fit:
         draft.note(Note("kept", "split", "split", draft.split))
     drafts.sort(key=lambda draft: (draft.source, draft.file, draft.line))

@@ -67,11 +67,13 @@ def render(
 
 def _composition(splits: Splits) -> list[str]:
     kept = [dialogue for dialogues in splits.values() for dialogue in dialogues]
-    replies = [len(turn.text.split()) for d in kept for turn in d.turns if turn.role == "assistant"]
+    spoken = {name: [(turn.role, len(turn.text.split())) for dialogue in dialogues for turn in dialogue.turns]
+              for name, dialogues in splits.items()}
+    replies = [words for turns in spoken.values() for role, words in turns if role == "assistant"]
     return [
         _table(("split", "dialogues", "turns", "words"),
-               [(name, len(ds), sum(len(d.turns) for d in ds),
-                 sum(len(turn.text.split()) for d in ds for turn in d.turns)) for name, ds in splits.items()]),
+               [(name, len(dialogues), len(spoken[name]), sum(words for _, words in spoken[name]))
+                for name, dialogues in splits.items()]),
         "A dialogue's split follows from a hash of the group that it belongs to: its thread, its opening words, and "
         "what is nearly the same. No group lies in two.",
         f"Words in an assistant's turn: mean {sum(replies) / max(1, len(replies)):.1f}, "

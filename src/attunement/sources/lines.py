@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 CHUNK_BYTES = 1 << 16  # of the packed file, read at a time: of a damaged one, what lies in the damaged piece is lost
+BUFFER_BYTES = 1 << 20  # of a plain one: a line of a corpus is as long as the usual buffer
 PACKED = (".gz", ".zst")
 BOM = b"\xef\xbb\xbf"
 
@@ -103,7 +104,7 @@ def _split(path: Path) -> Iterator[bytes]:
 
 def _plain_lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=BUFFER_BYTES) as file:
             yield from file
     except OSError as error:
         raise TornError(_told(error)) from None
