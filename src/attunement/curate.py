@@ -60,9 +60,8 @@ class Curated:
 
 def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Curated:
     """Decide about every row, in order. Rows in, decisions out."""
-    with without_collector():
-        drafts = [draft_of(row, source=source.name, licence=source.licence) for source, row in rows]
-    drafts = after_steps(params.steps, drafts, work)
+    read = (draft_of(row, source=source.name, licence=source.licence) for source, row in rows)
+    drafts = after_steps(params.steps, read, work)
     fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
     fit = _sampled(fit, params)
     split(fit, val_frac=params.val_frac, test_frac=params.test_frac, group_jaccard=params.group_jaccard)

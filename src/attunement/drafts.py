@@ -5,7 +5,7 @@ with a note. Out: dialogues, and ledger rows: the notes of all drafts account fo
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from attunement.records import Action, LedgerRow, Turn, turns_id
 from attunement.sources.base import Row
@@ -28,6 +28,14 @@ class Note:
     ref: str | None = None
 
 
+class Fingerprint(NamedTuple):
+    """What near-copies are found by, of these very ``turns``; see `attunement.steps.fingerprints`."""
+
+    turns: tuple[Turn, ...]
+    letters: bytes
+    sketch: bytes
+
+
 @dataclass(slots=True)
 class Draft:
     """A row as the steps have left it. ``id`` is the hash of what was read, before any step changed it."""
@@ -44,6 +52,7 @@ class Draft:
     scores: dict[str, float | None] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     split: str = ""
+    fingerprint: Fingerprint | None = None
 
     @property
     def out(self) -> bool:

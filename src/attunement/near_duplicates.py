@@ -61,9 +61,12 @@ class Found:
     templates: dict[int, int] = field(default_factory=dict)
 
 
-def copies(texts: Sequence[str], *, jaccard: float) -> Found:
-    """Which dialogues repeat one that stands before them and is kept: the order says which one of two is the better."""
-    pairs, crowded = _candidates(sketches(texts), jaccard)
+def copies(texts: Sequence[str], *, jaccard: float, sketch: U32 | None = None) -> Found:
+    """Which dialogues repeat one that stands before them and is kept: the order says which one of two is the better.
+
+    ``sketch``: of each text, where they are made already.
+    """
+    pairs, crowded = _candidates(sketches(texts) if sketch is None else sketch, jaccard)
     sets, found = _Sets(texts.__getitem__), Found()
     for later, others in _by_later(pairs, sets):
         kept = sorted({found.copies[one].of if one in found.copies else one for one in others})
@@ -77,10 +80,11 @@ def copies(texts: Sequence[str], *, jaccard: float) -> Found:
     return found
 
 
-def clusters(ids: Sequence[str], texts: Sequence[str], *, jaccard: float) -> dict[str, str]:
+def clusters(ids: Sequence[str], texts: Sequence[str], *, jaccard: float, sketch: U32 | None = None) -> dict[str, str]:
     """For each id the smallest id of those it hangs together with by pairs at or above ``jaccard``."""
     order = sorted(range(len(ids)), key=lambda place: ids[place])  # the file's order must not tell
-    pairs, _ = _candidates(sketches(texts[place] for place in order), jaccard)
+    made = sketches(texts) if sketch is None else sketch
+    pairs, _ = _candidates(made[order], jaccard)
     sets = _Sets(lambda at: texts[order[at]])
     parent = list(range(len(ids)))
 

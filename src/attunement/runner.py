@@ -44,8 +44,13 @@ class Runner:
     def __init__(self, engine: Engine, submit: Callable[..., Any] | None, answer: Callable[[Any], Any]) -> None:
         self.engine, self._submit, self._answer = engine, submit, answer
 
+    @property
+    def here(self) -> bool:
+        """Whether functions run in this process, and what they are given is not pickled."""
+        return self._submit is None
+
     def map(self, function: Callable[[A], B], chunks: Iterable[A]) -> Iterator[B]:
-        """``function`` of every chunk, in order. Function and chunks are pickled unless they stay in this process."""
+        """``function`` of every chunk, in order. Function and chunks are pickled unless they stay `here`."""
         if self._submit is None:
             yield from map(function, chunks)
             return

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from attunement.drafts import Draft
 from attunement.near_duplicates import Texts, clusters
+from attunement.steps.fingerprints import fingerprint, sketches_of
 
 SPLITS = ("train", "val", "test")
 
@@ -25,7 +26,9 @@ def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_j
 
 def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
     """The smallest key of the group that each dialogue, by id, belongs to."""
-    alike = clusters([draft.id for draft in drafts], Texts([draft.turns for draft in drafts]), jaccard=group_jaccard)
+    fingerprint(drafts)
+    alike = clusters([draft.id for draft in drafts], Texts([draft.turns for draft in drafts]), jaccard=group_jaccard,
+                     sketch=sketches_of(drafts))
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:

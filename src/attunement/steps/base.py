@@ -2,7 +2,7 @@
 
 A step that decides about each dialogue by itself implements `each`, which a runner may call with any part of the
 drafts, on any machine; one that needs to see all of them (duplicates, shares of a mix) sets ``whole`` and is called
-once. A step never raises for one dialogue that it cannot judge: it flags or quarantines it, and says why. It raises
+once, after `prepare` where it ``prepares``. A step never raises for one dialogue that it cannot judge: it flags or quarantines it, and says why. It raises
 only when it cannot work at all (a model or file is missing).
 """
 
@@ -34,6 +34,7 @@ class Step(BaseModel):
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     whole: ClassVar[bool] = False
+    prepares: ClassVar[bool] = False  # a whole step that has something to do with each dialogue before
     asks: ClassVar[bool] = False  # asks a scorer, through the cache: see `attunement.steps.asking`
     safety: ClassVar[bool] = False
     strict: ClassVar[Mapping[str, Direction]] = {}
@@ -55,6 +56,10 @@ class Step(BaseModel):
     def each(self, drafts: Sequence[Draft]) -> None:
         """Look at each draft (none of them is out), in place. A step that asks scorers has `over` in its place."""
         raise NotImplementedError(f"{self.kind} sees drafts through `over`")
+
+    def prepare(self, drafts: Sequence[Draft]) -> None:
+        """What a whole step can do with any part of the drafts, on any machine, before it sees all of them."""
+        raise NotImplementedError(f"{self.kind} prepares nothing")
 
     def over(self, drafts: Sequence[Draft], work: "Work") -> None:
         """As `each`, for all drafts at once, with what scorers and runners are asked through."""

@@ -6,17 +6,15 @@ nothing hangs on which file came first. Dialogues that share passages with many 
 were written on a template, which a model would learn by heart.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from attunement.drafts import Draft, Note
-from attunement.near_duplicates import Texts, copies, text_of
+from attunement.near_duplicates import Texts, copies
 from attunement.steps.base import Step
-
-SPACE = bytes(at for at in range(128) if chr(at).isspace())
+from attunement.steps.fingerprints import fingerprint, sketches_of
 
 
 class DuplicatesStep(Step):
@@ -26,16 +24,22 @@ class DuplicatesStep(Step):
     jaccard: Annotated[float, Field(ge=0.5, le=1)] | None = 0.8
 
     whole: ClassVar[bool] = True
+    prepares: ClassVar[bool] = True
+
+    def prepare(self, drafts: Sequence[Draft]) -> None:
+        """Take fingerprints."""
+        fingerprint(drafts)
 
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop copies; the note names the dialogue that is kept."""
+        fingerprint(drafts)
         ranked = sorted(drafts, key=_rank)
         for draft, first in _exact(ranked):
             draft.note(Note("dropped", self.name, "exact_duplicate", ref=first.id))
         if self.jaccard is None:
             return
         left = [draft for draft in ranked if not draft.out]
-        found = copies(Texts([draft.turns for draft in left]), jaccard=self.jaccard)
+        found = copies(Texts([draft.turns for draft in left]), jaccard=self.jaccard, sketch=sketches_of(left))
         for place, copy in found.copies.items():
             left[place].note(Note("dropped", self.name, "near_duplicate", score=copy.jaccard, op=">=",
                                   limit=self.jaccard, ref=left[copy.of].id))
@@ -53,20 +57,13 @@ def _exact(ranked: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
     """(copy, what it repeats). Words are split only where the letters are equal: that costs as much as all the rest."""
     by_letters: dict[bytes, list[Draft]] = {}
     for draft in ranked:
-        by_letters.setdefault(_letters(draft), []).append(draft)
+        by_letters.setdefault(draft.fingerprint.letters if draft.fingerprint else b"", []).append(draft)
     for alike in by_letters.values():
         seen: dict[str, Draft] = {}
         for draft in alike if len(alike) > 1 else ():
             first = seen.setdefault(_normalised(draft), draft)
             if first is not draft:
                 yield draft, first
-
-
-def _letters(draft: Draft) -> bytes:
-    """Equal at least for dialogues that differ only in case and white space."""
-    text = text_of(draft.turns).casefold()
-    raw = text.encode().translate(None, SPACE) if text.isascii() else "".join(text.split()).encode()
-    return hashlib.sha256(raw).digest()
 
 
 def _normalised(draft: Draft) -> str:
