@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,7 @@ MANIFEST = "manifest.json"
 GROUP_ROWS = 10_000  # of a Parquet file
 KEY = re.compile(r"[\w.:-]{1,40}")  # a field, an index, or a name such as rubric:support
 R = TypeVar("R", bound=Record)
+_MAP = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -114,7 +116,7 @@ def _table(records: Sequence[Record], schema: "pyarrow.Schema") -> "pyarrow.Tabl
     """Records as columns, without a dict of each row in between."""
     import pyarrow
 
-    columns = [_column([getattr(record, field.name) for record in records], field.type) for field in schema]
+    columns = [_column([*map(attrgetter(field.name), records)], field.type) for field in schema]
     return pyarrow.Table.from_arrays(columns, schema=schema)
 
 
@@ -123,15 +125,12 @@ def _column(values: Sequence[Any], kind: "pyarrow.DataType") -> "pyarrow.Array":
     import pyarrow
 
     if not pyarrow.types.is_list(kind):
-        return pyarrow.array(map(_plain, values), kind, size=len(values))
+        are_maps = bool(values) and isinstance(values[0], dict)
+        return pyarrow.array(map(_MAP.encode, values) if are_maps else values, kind, size=len(values))
     inner = list(chain.from_iterable(values))
-    parts = [_column([getattr(one, field.name) for one in inner], field.type) for field in kind.value_type]
+    parts = [_column([*map(attrgetter(field.name), inner)], field.type) for field in kind.value_type]
     structs = pyarrow.StructArray.from_arrays(parts, fields=list(kind.value_type))
     return pyarrow.ListArray.from_arrays([0, *accumulate(map(len, values))], structs, type=kind)
-
-
-def _plain(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else value
 
 
 def read_parquet(path: Path, record: type[R]) -> list[R]:

@@ -121,7 +121,7 @@ def check_splits(splits: dict[str, list[Dialogue]]) -> None:
 
 def publish(done: Curated, params: Curate, measured: Mapping[str, Measured] | None, out: Path = OUT) -> None:
     """Write the splits, the ledger, the scores, what people read of them, and what they are asked, all or nothing."""
-    with publishing(out) as folder:
+    with publishing(out) as folder, without_collector():
         for name, dialogues in done.splits.items():
             write_parquet(folder / f"{name}.parquet", dialogues, dialogue_schema())
         write_parquet(folder / "ledger.parquet", done.ledger, ledger_schema())

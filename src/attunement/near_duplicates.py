@@ -7,7 +7,6 @@ that last step most of what such tools remove lies below the limit. Hashes of a 
 sketches are made as they stream by, and the sets of candidates alone are made again.
 """
 
-import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -285,7 +284,7 @@ def _candidates(sketch: U32, jaccard: float) -> tuple[I64, list[list[int]]]:
                 one = np.concatenate([np.zeros(size - 1, np.int64), np.arange(size - 2) + 1])
                 other = np.concatenate([np.arange(size - 1) + 1, np.arange(size - 2) + 2])
             # Members stand in the order of places, so the first of two is the earlier.
-            keys = np.unique(members[:, other].ravel() * n + members[:, one].ravel())
+            keys = members[:, other].ravel() * n + members[:, one].ravel()
             found.append(keys[_likely(sketch, keys, jaccard - UNLIKELY)])
     keys = np.unique(np.concatenate(found))
     return np.stack([keys // max(n, 1), keys % max(n, 1)], axis=1), crowded

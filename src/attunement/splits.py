@@ -38,11 +38,12 @@ def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
             key = parent[key]
         return key
 
-    for draft in drafts:
-        first, *others = sorted({root(key) for key in _keys(draft, alike)})
+    keys = [_keys(draft, alike) for draft in drafts]
+    for own in keys:
+        first, *others = sorted({root(key) for key in own})
         for key in others:
             parent[key] = first
-    return {draft.id: root(_keys(draft, alike)[0]) for draft in drafts}
+    return {draft.id: root(own[0]) for draft, own in zip(drafts, keys, strict=True)}
 
 
 def _keys(draft: Draft, alike: Mapping[str, str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 A step that decides about each dialogue by itself implements `each`, which a runner may call with any part of the
 drafts, on any machine; one that needs to see all of them (duplicates, shares of a mix) sets ``whole`` and is called
-once, after `prepare` where it ``prepares``. A step never raises for one dialogue that it cannot judge: it flags or quarantines it, and says why. It raises
-only when it cannot work at all (a model or file is missing).
+once, after `prepare` where it ``prepares``. A step never raises for one dialogue that it cannot judge: it flags or
+quarantines it, and says why. It raises only when it cannot work at all (a model or file is missing).
 """
 
 from collections.abc import Mapping, Sequence

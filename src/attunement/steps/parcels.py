@@ -1,4 +1,4 @@
-"""Drafts on their way to another process and back, in as few bytes as will do: there what steps read, back what changed.
+"""Drafts on their way to another process and back, in few bytes: there what steps read, back what they changed.
 
 A draft as Python pickles it costs more than most steps do. What no step reads (the notes of steps before) stays where
 it is.
