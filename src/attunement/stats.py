@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 10_000
 CALIBRATION_RESAMPLES = 1000  # of intervals in a scorer card: two digits are read
@@ -31,6 +30,8 @@ def upper_bound(failures: int, n: int, *, confidence: float) -> float:
     0 failures in n is not 0: at 95% it is 4.6% for n = 64 and 1% for n = 299. With n = 0 nothing is known: 1.0.
     Raises ValueError when failures is not within 0…n, or confidence not between 0 and 1.
     """
+    from scipy import stats
+
     if not 0 <= failures <= n:
         raise ValueError(f"failures must lie in 0…n, got {failures} of {n}")
     if not 0 < confidence < 1:
@@ -94,6 +95,8 @@ def _resampled_means(data: Values, seed: int) -> Values:
 
 def rate_interval(k: int, n: int, *, confidence: float) -> Interval | None:
     """Share k / n with a two-sided exact interval (Clopper & Pearson 1934); None when n is 0: nothing is known."""
+    from scipy import stats
+
     if n == 0:
         return None
     found = stats.binomtest(k, n).proportion_ci(confidence_level=confidence, method="exact")
@@ -190,6 +193,8 @@ def corrected_rate(
     Interval by Lang & Reiczigel (2014), which carries the doubt of all three proportions. None when the judge is no
     better than chance (sensitivity + specificity ≤ 1): nothing can be corrected then.
     """
+    from scipy import stats
+
     z = float(stats.norm.ppf((1 + confidence) / 2))
     # Lang & Reiczigel: z²/2 and 1 pseudo-observations keep the interval honest at rates near 0 and 1.
     rate = (n_judged * judged + z * z / 2) / (n_judged + z * z)
@@ -221,6 +226,8 @@ def prediction_powered_mean(
     covers 90% with 5 rated items, 94% with 20; less where nearly all ratings are equal (81% with 40 items of which 6%
     differ), and where all are, it is a point.
     """
+    from scipy import stats
+
     rated, beside, alone = (np.asarray(one, dtype=float) for one in (human, judged_too, judged))
     n, big = len(rated), len(alone)
     if n != len(beside):
