@@ -184,9 +184,9 @@ SPELT_DIGITS = range(3, 6)  # "nine eight eight", "triple zero"; longer numbers 
 def listed(text: str, region: str, helplines: Helplines, words: Mapping[str, re.Pattern[str]]) -> Iterator[Span]:
     """Contacts of all regions in a text: the longest first, and the person's own region before any other."""
     taken: list[tuple[int, int]] = []
-    digits, letters = NO_DIGIT.sub("", text), text.translate(SAME_LETTERS).lower()
+    digits, letters = _seen(text)
     for one in _catalogue(region, _Known(helplines)):
-        if not (one.letters in letters and (one.digits in digits or _are_spelt(one.spelt, letters))):
+        if not _may_stand(one, digits, letters):
             continue
         for match in _contact_regex(one.contact).finditer(text):
             start, end = match.span()
@@ -198,10 +198,6 @@ def listed(text: str, region: str, helplines: Helplines, words: Mapping[str, re.
             yield Span(start, end, one.contact, one.region, one.kind)
 
 
-def _are_spelt(words: Sequence[str], letters: str) -> bool:
-    return bool(words) and ("triple" in letters or all(word in letters for word in words))
-
-
 class _Listed(NamedTuple):
     """A contact that stands in a list, and what every text that names it holds."""
 
@@ -211,6 +207,18 @@ class _Listed(NamedTuple):
     digits: str  # in a row, other signs left away
     spelt: tuple[str, ...]  # or else these words
     letters: str  # in small letters
+
+
+def _seen(text: str) -> tuple[str, str]:
+    """A text's digits in a row, and its letters as a pattern sees them that ignores case."""
+    return NO_DIGIT.sub("", text), text.translate(SAME_LETTERS).lower()
+
+
+def _may_stand(one: _Listed, digits: str, letters: str) -> bool:
+    """Whether a contact may stand in a text that holds these; most texts hold hardly a digit."""
+    if one.digits in digits:
+        return one.letters in letters
+    return bool(one.spelt) and ("triple" in letters or all(word in letters for word in one.spelt))
 
 
 class _Known:
@@ -231,18 +239,21 @@ def _catalogue(region: str, known: _Known) -> tuple[_Listed, ...]:
     """Every contact that stands in a list; words such as 'local emergency number' do not."""
     helplines = known.helplines
     order = [region, *(code for code in helplines if code not in (region, UNKNOWN_REGION)), UNKNOWN_REGION]
-    listed: list[tuple[str, str, str]] = []
+    found: list[tuple[str, str, str]] = []
     for code in dict.fromkeys(order):
         at = helplines[code]
-        listed += [(contact, code, "emergency") for contact in (at.emergency.contact, *at.emergency.also)]
+        found += [(contact, code, "emergency") for contact in (at.emergency.contact, *at.emergency.also)]
         for resource in at.resources:
             # Names such as "1800RESPECT" are numbers too, spelt in letters.
             spelt = re.findall(r"\b\d{2,4}[A-Z]{3,}\b", resource.name)
-            listed += [(contact, code, resource.kind) for contact in (*resource.contacts, *spelt)]
-        listed += [(stale.contact, code, "stale") for stale in at.stale]
-    named = [entry for entry in listed if re.search(r"\d|\.\w", entry[0])]
-    return tuple(_Listed(*entry, *_held(entry[0]))
-                 for entry in sorted(named, key=lambda entry: -len(_digits(entry[0]) or entry[0])))
+            found += [(contact, code, resource.kind) for contact in (*resource.contacts, *spelt)]
+        found += [(stale.contact, code, "stale") for stale in at.stale]
+    named = [entry for entry in found if re.search(r"\d|\.\w", entry[0])]
+    return tuple(_listed(*entry) for entry in sorted(named, key=lambda entry: -len(_digits(entry[0]) or entry[0])))
+
+
+def _listed(contact: str, region: str = UNKNOWN_REGION, kind: str = "") -> _Listed:
+    return _Listed(contact, region, kind, *_held(contact))
 
 
 def _held(contact: str) -> tuple[str, tuple[str, ...], str]:
