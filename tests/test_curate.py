@@ -15,7 +15,7 @@ from attunement.artefacts import manifest_of, read_parquet, verify
 from attunement.curate import Curated, check_quarantine, check_splits, curate, publish
 from attunement.errors import DataError
 from attunement.params import load
-from attunement.records import Dialogue, LedgerRow, turns_id
+from attunement.records import Dialogue, LedgerRow, Turn, content_id, turns_id
 from attunement.runner import running
 from attunement.score_cache import ScoreCache
 from attunement.sources.base import Row
@@ -264,3 +264,8 @@ def test_a_row_reads_back_from_its_line_as_it_was(tmp_path: Path) -> None:
     (back,) = source(path.as_posix()).read()
     assert back.turns == given.turns
     assert hashlib.sha256(as_line(back).encode()).digest() == hashlib.sha256(as_line(given).encode()).digest()
+
+
+def test_an_id_is_the_hash_of_canonical_json_whatever_signs_are_said() -> None:
+    signs = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    assert turns_id([Turn(role="user", text=signs)]) == content_id([["user", signs]])

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from attunement.drafts import Draft, Note
 from attunement.records import Turn
 from attunement.steps.base import Step
-from attunement.steps.form import FormStep, repeated_frac
+from attunement.steps.form import FormStep, looping, repeated_frac
 from attunement.steps.language import LanguageStep, detected
 from attunement.steps.mix import MixStep, place
 from attunement.steps.panel import AnyStep
@@ -232,3 +232,10 @@ def test_a_system_turn_is_left_out_and_told() -> None:
     assert note is not None
     assert (note.action, note.rule) == ("changed", "system_turn_removed")
     assert one.turns == (Turn(role="user", text="Hello."), Turn(role="assistant", text="Hello you."))
+
+
+def test_a_run_that_comes_again_is_one_of_the_same_text() -> None:
+    run, other = "one two three four five six", "seven eight nine ten eleven twelve"
+    texts = [f"{run} then {run}", f"{run} then {other}", f"and {run}", f"{run.upper()}; {run}", "", "no " * 7]
+    assert looping(texts) == [True, False, False, True, False, True]
+    assert looping([]) == []
