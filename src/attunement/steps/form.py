@@ -146,16 +146,17 @@ def repeated_frac(text: str) -> float:
 
 
 def looping(texts: Sequence[str]) -> list[bool]:
-    """Whether a run of six words, case aside, stands in a text twice: many texts at once, by their hashes."""
+    """Whether a run of six words, case aside, may stand in a text twice: many texts at once, by their hashes."""
     flags: list[bool] = []
     for batch in batches(texts):
         found = grams(hashed_words(batch), REPEAT_WORDS)
-        owner = np.repeat(np.arange(len(batch)), np.diff(found.starts))
-        runs = found.hashes + owner.astype(np.uint64) * OWNER  # the same run in two texts is none
-        ordered = np.sort(runs)
+        owners = np.repeat(np.arange(len(batch)), np.diff(found.starts))
+        runs = found.hashes + owners.astype(np.uint64) * OWNER  # the same run in two texts is none
+        short = (runs >> np.uint64(32)).astype(np.uint32)  # sorted in half the time; who asks looks closer
+        ordered = np.sort(short)
         again = ordered[1:][ordered[1:] == ordered[:-1]]
         loops = np.zeros(len(batch), bool)
-        loops[owner[np.isin(runs, again)] if len(again) else []] = True
+        loops[owners[np.isin(short, again)]] = True
         flags += loops.tolist()
     return flags
 
