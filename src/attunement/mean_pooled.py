@@ -29,6 +29,11 @@ class MeanPooled(BertForSequenceClassification):  # type: ignore[misc]  # transf
         """The mean of the last layer over the tokens that are no padding, (batch, width)."""
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask,
                            token_type_ids=token_type_ids).last_hidden_state
-        mask = attention_mask[..., None].to(hidden.dtype)
-        mean: torch.Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        return mean
+        return mean_of(hidden, attention_mask)
+
+
+def mean_of(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """The mean over the tokens that are no padding: (batch, token, width) to (batch, width)."""
+    mask = attention_mask[..., None].to(hidden.dtype)
+    mean: torch.Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+    return mean
