@@ -28,12 +28,13 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 class CurationSummary(Record):
-    """out/curate/summary.json: rows by what became of them, sizes by split, rows by ``action:rule``."""
+    """out/curate/summary.json: rows by what became of them, by ``action:rule``, sizes by split, what train knows."""
 
     rows: dict[str, int]
     dialogues: dict[str, int]
     turns: dict[str, int]
     rules: dict[str, int]
+    leaks: dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def params(**changes: Any) -> Curate:
         "val_frac": 0.2,
         "test_frac": 0.1,
         "group_jaccard": 0.5,
+        "group_similarity": None,
         "dialogues": "all",
         "audit": 5,
     }

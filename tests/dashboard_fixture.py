@@ -177,5 +177,6 @@ def _write_curation(root: Path, lure: str) -> None:
         write_json(folder / "summary.json", {
             "rows": {"read": 31, "kept": 29, "dropped": 1, "quarantined": 1},
             "dialogues": {"train": 24, "val": 3, "test": 2}, "turns": {"train": 190, "val": 24, "test": 14},
-            "rules": {"dropped:referral:crisis_without_safe_referral": 1, "quarantined:form:turns": 1}})
+            "rules": {"dropped:referral:crisis_without_safe_referral": 1, "quarantined:form:turns": 1},
+            "leaks": {}})
         write_text(folder / "datasheet.md", "# Datasheet\n")

@@ -13,7 +13,7 @@ from curation import curated, harmless, row, source
 def sheet(*rows: Row, given: Messages | None = None, measured: dict[str, Measured] | None = None) -> str:
     declared = given or source()
     done = curated(*rows, given=declared)
-    return datasheet.render(done.counts(), done.ledger, done.splits, [declared], measured)
+    return datasheet.render(done.counts(), done.ledger, done.splits, [declared], measured, {})
 
 
 def test_every_row_is_accounted_for_by_rule() -> None:
@@ -49,7 +49,7 @@ def test_what_carries_no_tag_is_counted_as_such() -> None:
 
 def test_the_summary_adds_up() -> None:
     done = curated(*map(harmless, range(8)), harmless(3))
-    summary = datasheet.summary(done.counts(), done.ledger, done.splits)
+    summary = datasheet.summary(done.counts(), done.ledger, done.splits, {})
     assert summary["rows"] == {"read": 9, "kept": 8, "dropped": 1, "quarantined": 0}
     assert summary["rules"] == {"dropped:duplicates:exact_duplicate": 1}
     assert sum(summary["dialogues"].values()) * 2 == sum(summary["turns"].values()) == 16
@@ -83,7 +83,7 @@ def written(*rows: tuple[int, str, str, str, float | None, str | None]) -> str:
         seen[line] += 1
     ends = Counter(row.action for row in ledger)
     counts = {"read": len(seen), **{name: ends[name] for name in ("kept", "dropped", "quarantined")}}
-    return datasheet.render(counts, ledger, {"train": [], "val": [], "test": []}, [source()], None)
+    return datasheet.render(counts, ledger, {"train": [], "val": [], "test": []}, [source()], None, {})
 
 
 def test_what_was_masked_is_counted_by_type_and_apart_for_what_is_kept() -> None:
@@ -111,7 +111,7 @@ def test_scores_have_their_number_their_quantiles_and_what_could_not_be_scored()
     values = iter([0.0, 1.0, None, 0.5])
     splits = {name: [one.model_copy(update={"scores": {"listening": next(values), "mute": None}}) for one in dialogues]
               for name, dialogues in done.splits.items()}
-    told = datasheet.render(done.counts(), done.ledger, splits, [source()], None)
+    told = datasheet.render(done.counts(), done.ledger, splits, [source()], None, {})
     assert "| scorer | n | unscored | mean | 5% | 25% | 50% | 75% | 95% |" in told
     assert "| listening | 3 | 1 | 0.500 | 0.050 | 0.250 | 0.500 | 0.750 | 0.950 |" in told
     assert "| mute | 0 | 4 | - | - | - | - | - | - |" in told

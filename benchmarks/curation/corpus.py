@@ -9,4 +9,5 @@ def declared_over(file: str) -> Curate:
     declared = load().curate
     source = Messages(kind="messages", name="corpus", files=file, licence="CC0-1.0", consent="made up")
     steps = tuple(step for step in declared.steps if not step.asks and step.kind != "tiers")
-    return declared.model_copy(update={"sources": (source,), "steps": steps, "dialogues": "all"})
+    return declared.model_copy(update={"sources": (source,), "steps": steps, "dialogues": "all",
+                                       "group_similarity": None})  # to compare meaning asks the encoder

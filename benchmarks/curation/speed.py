@@ -8,16 +8,17 @@ left out.
 import argparse
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from attunement import curate as stage
+from attunement import leaks
 from attunement.drafts import draft_of
 from attunement.params import Curate
 from attunement.process import without_collector
 from attunement.runner import Engine, running
 from attunement.score_cache import ScoreCache
-from attunement.splits import split
 from attunement.steps.asking import Work
 from attunement.steps.order import after_steps
 from corpus import declared_over
@@ -52,9 +53,11 @@ def step_by_step(params: Curate, work: Work, clock: Clock) -> stage.Curated:
         drafts = after_steps((step,), drafts, work)
         clock.told(step.name)
     fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
-    split(fit, val_frac=params.val_frac, test_frac=params.test_frac, group_jaccard=params.group_jaccard)
-    clock.told(f"split {len(fit)}")
-    return stage.finished(drafts, fit)
+    limits = stage.limits_of(params)
+    held = leaks.cut(fit, limits, work, val_frac=params.val_frac, test_frac=params.test_frac)
+    leaks.check_leaks(held, limits)
+    clock.told(f"split {len(fit)}, and looked for leaks")
+    return replace(stage.finished(drafts, fit), held=held)
 
 
 def main() -> None:

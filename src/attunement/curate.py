@@ -9,10 +9,10 @@ stage learns only from what is kept.
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from attunement import audit, croissant, datasheet, flaws
+from attunement import audit, croissant, datasheet, flaws, leaks
 from attunement.artefacts import (
     dialogue_schema,
     ledger_schema,
@@ -25,6 +25,7 @@ from attunement.artefacts import (
 from attunement.drafts import DECISIVE, Draft, Note, draft_of, ledger_rows
 from attunement.errors import DataError, ends_clearly
 from attunement.flaws import Measured
+from attunement.leaks import Held, Limits, check_leaks, cut
 from attunement.params import Curate, load
 from attunement.phrases import Severity
 from attunement.process import begin, without_collector
@@ -33,7 +34,7 @@ from attunement.runner import running
 from attunement.sampling import sample
 from attunement.score_cache import ScoreCache
 from attunement.sources.base import Row, Source
-from attunement.splits import SPLITS, split
+from attunement.splits import SPLITS
 from attunement.steps.asking import Work
 from attunement.steps.hear import HearStep
 from attunement.steps.order import after_steps
@@ -51,6 +52,7 @@ class Curated:
     drafts: list[Draft]
     splits: dict[str, list[Dialogue]] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
+    held: dict[str, list[Held]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Rows read and what became of them; the parts add up to the whole."""
@@ -64,8 +66,13 @@ def curate(params: Curate, rows: Iterable[tuple[Source, Row]], work: Work) -> Cu
     drafts = after_steps(params.steps, read, work)
     fit = sorted((draft for draft in drafts if not draft.out), key=lambda draft: draft.id)
     fit = _sampled(fit, params)
-    split(fit, val_frac=params.val_frac, test_frac=params.test_frac, group_jaccard=params.group_jaccard)
-    return finished(drafts, fit)
+    held = cut(fit, limits_of(params), work, val_frac=params.val_frac, test_frac=params.test_frac)
+    return replace(finished(drafts, fit), held=held)
+
+
+def limits_of(params: Curate) -> Limits:
+    """From which likeness on dialogues lie in one split."""
+    return Limits(params.group_jaccard, params.group_similarity)
 
 
 def finished(drafts: list[Draft], fit: Sequence[Draft]) -> Curated:
@@ -126,9 +133,10 @@ def publish(done: Curated, params: Curate, measured: Mapping[str, Measured] | No
             write_parquet(folder / f"{name}.parquet", dialogues, dialogue_schema())
         write_parquet(folder / "ledger.parquet", done.ledger, ledger_schema())
         write_parquet(folder / "scores.parquet", list(_scores(done.drafts, params)), score_schema())
-        write_json(folder / "summary.json", datasheet.summary(done.counts(), done.ledger, done.splits))
+        found = leaks.summary(done.held, limits_of(params))
+        write_json(folder / "summary.json", datasheet.summary(done.counts(), done.ledger, done.splits, found))
         write_text(folder / "datasheet.md",
-                   datasheet.render(done.counts(), done.ledger, done.splits, params.sources, measured))
+                   datasheet.render(done.counts(), done.ledger, done.splits, params.sources, measured, found))
         write_text(folder / "croissant.json", croissant.described(folder, params.sources))
         audit.write(folder / "audit.jsonl", done.drafts, params.audit)
 
@@ -152,6 +160,7 @@ def main() -> None:
         done = curate(params, rows, Work(runner, cache))
         check_quarantine(done, params.max_quarantined_frac)
         check_splits(done.splits)
+        check_leaks(done.held, limits_of(params))
         labelled = [one for name in LABELLED for one in read_flawed(name)]
         measured = flaws.measured(params.steps, labelled, Work(runner, cache))
     publish(done, params, measured)

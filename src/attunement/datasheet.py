@@ -10,6 +10,7 @@ import numpy as np
 
 from attunement.drafts import DECISIVE
 from attunement.flaws import NONE, Measured
+from attunement.leaks import Summary
 from attunement.records import Dialogue, LedgerRow
 from attunement.sources.base import Source
 from attunement.stats import rate_interval
@@ -20,20 +21,23 @@ NO_TAG = "not tagged"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def summary(counts: Mapping[str, int], ledger: Sequence[LedgerRow], splits: Splits) -> dict[str, object]:
-    """Counts by split and by rule, as plain JSON."""
+def summary(
+    counts: Mapping[str, int], ledger: Sequence[LedgerRow], splits: Splits, leaks: Summary
+) -> dict[str, object]:
+    """Counts by split and by rule, and what val and test share with train, as plain JSON."""
     rules = Counter(f"{row.action}:{row.step}:{row.rule}" for row in ledger if row.action != "kept")
     return {
         "rows": dict(counts),
         "dialogues": {name: len(dialogues) for name, dialogues in splits.items()},
         "turns": {name: sum(len(d.turns) for d in dialogues) for name, dialogues in splits.items()},
         "rules": dict(sorted(rules.items())),
+        "leaks": leaks,
     }
 
 
 def render(
     counts: Mapping[str, int], ledger: Sequence[LedgerRow], splits: Splits, sources: Sequence[Source],
-    measured: Mapping[str, Measured] | None,
+    measured: Mapping[str, Measured] | None, leaks: Summary,
 ) -> str:
     """The datasheet as Markdown. It holds counts and rules, no word of any dialogue."""
     parts = [
@@ -44,6 +48,7 @@ def render(
         "Conversations in which a person tells of what weighs on them and is answered, to fine-tune a model that "
         "listens and to measure it.",
         "## Composition", *_composition(splits),
+        "### What val and test share with train", *_leaks(leaks),
         "## Collection process",
         _table(("source", "licence", "consent", "rows read", *DECISIVE), [_source_row(s, ledger) for s in sources]),
         "## Preprocessing, cleaning and labelling", *_account(counts, ledger),
@@ -75,13 +80,32 @@ def _composition(splits: Splits) -> list[str]:
                [(name, len(dialogues), len(spoken[name]), sum(words for _, words in spoken[name]))
                 for name, dialogues in splits.items()]),
         "A dialogue's split follows from a hash of the group that it belongs to: its thread, its opening words, and "
-        "what is nearly the same. No group lies in two.",
+        "what is nearly the same, or alike in meaning where curate.group_similarity says from where. No group lies in "
+        "two.",
         f"Words in an assistant's turn: mean {sum(replies) / max(1, len(replies)):.1f}, "
         f"longest {max(replies, default=0)} (n = {len(replies)}).",
         *(_counted(splits, tag, _tag(tag)) for tag in TAGS),
         _counted(splits, "locale", lambda dialogue: dialogue.locale),
         _counted(splits, "source", lambda dialogue: dialogue.source),
         *_scores(kept),
+    ]
+
+
+def _leaks(leaks: Summary) -> list[str]:
+    """By split the likeness to the nearest dialogue of train, every pair compared."""
+    rows = []
+    for name, one in leaks.items():
+        meaning = [f"{one[key]:.2f}" if one[key] is not None else "-" for key in ("median_cosine", "highest_cosine")]
+        rows.append((name, one["dialogues"], one["exact"], one["near"], f"{one['highest_jaccard']:.2f}",
+                     one["compared_in_meaning"], one["alike_in_meaning"], *meaning))
+    limits = next(iter(leaks.values()), {})
+    return [
+        _table(("split", "dialogues", "exact", "near", "highest Jaccard", "compared in meaning", "alike in meaning",
+                "median cosine", "highest cosine"), rows),
+        f"Each dialogue beside the one of train that is nearest to it, all pairs compared. Near: a Jaccard index of "
+        f"word 5-grams from {limits.get('group_jaccard')}, one of which stops the stage; alike in meaning: a cosine of "
+        f"what the user says, or of the opening, from {limits.get('group_similarity')} (None: not compared, nor what "
+        "is shorter than 20 words).",
     ]
 
 

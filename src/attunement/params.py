@@ -27,6 +27,7 @@ PARAMS_FILE = Path("params.yaml")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
+Similarity = Annotated[float, Field(ge=0.5, le=1)]  # a cosine of embeddings: below .5 all talk is alike
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Amount = Count | Literal["all"]  # of a fixed, stratified sample; see attunement.sampling
@@ -122,6 +123,7 @@ class Curate(Section):
     val_frac: Probability
     test_frac: Probability
     group_jaccard: Probability
+    group_similarity: Similarity | None
     dialogues: Amount
     audit: NonNegative
 

@@ -1,9 +1,10 @@
 """Train, val and test: what belongs together lies in one, decided by a hash that other dialogues do not move.
 
 In: drafts that are fit. Out: each with its split. Together belong dialogues of one thread, person or question,
-dialogues that begin with the same words, and near-copies (exact Jaccard of word 5-grams at or above a limit), and what
-hangs together over several of these. A group's place is a hash of its smallest key, so that it stays where it is as the
-corpus grows, unless a new dialogue joins two groups.
+dialogues that begin with the same words, near-copies (exact Jaccard of word 5-grams at or above a limit), what the
+caller ties (likeness in meaning, see `attunement.leaks`), and what hangs together over several of these. A group's
+place is a hash of its smallest key, so that it stays where it is as the corpus grows, unless a new dialogue joins two
+groups.
 """
 
 import hashlib
@@ -14,17 +15,19 @@ from attunement.near_duplicates import Texts, clusters
 from attunement.steps.fingerprints import fingerprint, sketches_of
 
 SPLITS = ("train", "val", "test")
+Tie = tuple[str, str]  # ids of two dialogues that belong together
 
 
-def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_jaccard: float) -> None:
-    """Set each draft's split."""
-    groups = groups_of(drafts, group_jaccard)
+def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_jaccard: float,
+          ties: Sequence[Tie] = ()) -> None:
+    """Set each draft's split; two that are tied, by id, lie in one."""
+    groups = groups_of(drafts, group_jaccard, ties)
     for draft in drafts:
         place = int(hashlib.sha256(groups[draft.id].encode()).hexdigest()[:13], 16) / 16**13
         draft.split = "test" if place < test_frac else "val" if place < test_frac + val_frac else "train"
 
 
-def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
+def groups_of(drafts: Sequence[Draft], group_jaccard: float, ties: Sequence[Tie] = ()) -> dict[str, str]:
     """The smallest key of the group that each dialogue, by id, belongs to."""
     fingerprint(drafts)
     alike = clusters([draft.id for draft in drafts], Texts([draft.turns for draft in drafts]), jaccard=group_jaccard,
@@ -43,6 +46,10 @@ def groups_of(drafts: Sequence[Draft], group_jaccard: float) -> dict[str, str]:
         first, *others = sorted({root(key) for key in own})
         for key in others:
             parent[key] = first
+    first_key = {draft.id: own[0] for draft, own in zip(drafts, keys, strict=True)}
+    for tie in ties:
+        one, other = sorted(root(first_key[end]) for end in tie)
+        parent[other] = one
     return {draft.id: root(own[0]) for draft, own in zip(drafts, keys, strict=True)}
 
 

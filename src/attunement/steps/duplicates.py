@@ -13,6 +13,7 @@ from pydantic import Field
 
 from attunement.drafts import Draft, Note
 from attunement.near_duplicates import Texts, copies
+from attunement.records import Turn
 from attunement.steps.base import Step
 from attunement.steps.fingerprints import fingerprint, sketches_of
 
@@ -33,7 +34,7 @@ class DuplicatesStep(Step):
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop copies; the note names the dialogue that is kept."""
         fingerprint(drafts)
-        ranked = sorted(drafts, key=_rank)
+        ranked = sorted(drafts, key=rank)
         for draft, first in _exact(ranked):
             draft.note(Note("dropped", self.name, "exact_duplicate", ref=first.id))
         if self.jaccard is None:
@@ -47,7 +48,7 @@ class DuplicatesStep(Step):
             left[place].note(Note("flagged", self.name, "template", f"shares passages with {size - 1} others"))
 
 
-def _rank(draft: Draft) -> tuple[int, int, str, str, str, int]:
+def rank(draft: Draft) -> tuple[int, int, str, str, str, int]:
     """A total order: the first of those alike is kept."""
     return (-len(draft.turns), -sum(len(turn.text) for turn in draft.turns), draft.id, draft.source, draft.file,
             draft.line)
@@ -61,11 +62,11 @@ def _exact(ranked: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
     for alike in by_letters.values():
         seen: dict[str, Draft] = {}
         for draft in alike if len(alike) > 1 else ():
-            first = seen.setdefault(_normalised(draft), draft)
+            first = seen.setdefault(normalised(draft.turns), draft)
             if first is not draft:
                 yield draft, first
 
 
-def _normalised(draft: Draft) -> str:
+def normalised(turns: Sequence[Turn]) -> str:
     """Equal for dialogues that differ only in case and white space."""
-    return "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in draft.turns)
+    return "\n".join(f"{turn.role}:{' '.join(turn.text.casefold().split())}" for turn in turns)
