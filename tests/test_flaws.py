@@ -15,6 +15,7 @@ STEPS = [
     {"kind": "form", "min_turns": 2, "max_turns": 6, "max_turn_chars": 900, "max_repeated_frac": 1.0,
      "drop_last_user": False},
     {"kind": "decontaminate"},
+    {"kind": "semantic", "min_similarity": 0.75},
     {"kind": "referral", "helplines": "data/resources/helplines.yaml"},
     {"kind": "pii"},
 ]

@@ -1,9 +1,9 @@
 """How well the declared steps find planted flaws: each rule's precision and recall on labelled dialogues.
 
 In: dialogues of data/suites/curation, each with the rule of data/LABELLING.md that it breaks, or none, and the steps as
-declared, but decontamination, which would take out the suites themselves. Out: counts by rule, which the datasheet
-shows with exact intervals. A flaw counts as found when a step meant for it takes the dialogue out (or masks what it
-disclosed).
+declared, but decontamination by words and by meaning, which would take out the suites themselves. Out: counts by rule,
+which the datasheet shows with exact intervals. A flaw counts as found when a step meant for it takes the dialogue out
+(or masks what it disclosed).
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Measured(NamedTuple):
 
 def measured(steps: Sequence[Step], labelled: Sequence[FlawedDialogue], work: Work) -> dict[str, Measured]:
     """Counts by rule of data/LABELLING.md (recall) and by step (precision); ``none`` counts what was kept."""
-    chosen = [step for step in steps if step.kind not in ("decontaminate", "mix")]
+    chosen = [step for step in steps if step.kind not in ("decontaminate", "semantic", "mix")]
     drafts = after_steps(chosen, [_draft(one, number) for number, one in enumerate(labelled)], work)
     rules = {f"{SOURCE}:{number}": one.rule for number, one in enumerate(labelled)}
     told = [(rules[f"{draft.file}:{draft.line}"], _fired(draft)) for draft in drafts]

@@ -40,6 +40,8 @@ MEANING = {
     ("duplicates", "near_duplicate"): "it is nearly the same as another (Jaccard index of runs of words)",
     ("duplicates", "template"): "it was written on a template",
     ("decontaminate", "contaminated"): "it holds this share of an evaluation's text",
+    ("semantic", "paraphrased_evaluation"): "it says in other words what an evaluation asks (cosine)",
+    ("semantic", "semantic_duplicate"): "it means nearly the same as another (cosine of the user's words)",
     ("hear", "risk"): "more danger is heard in it than its tags told",
     ("hear", "unheard"): "nobody could hear whether danger is told",
     ("referral", "crisis_without_safe_referral"): "danger is told, and no complete and safe referral answers",

@@ -4,7 +4,7 @@ In: dialogues, and every text that evaluation files show to a model. A dialogue 
 it shares with one such text cover a good share of the text's words. Brown et al. (2020, appendix C) drop at one shared
 run of 13 words; here a phrase that people often say does not suffice, and a copy with some words changed is found all
 the same. A prompt that is shorter than a run, and stands alone, must be a whole turn of the user; a short turn among
-others ("How did you find out?") is anybody's. What is said with other words is not found.
+others ("How did you find out?") is anybody's. What is said with other words step `semantic` looks for.
 """
 
 import json
@@ -28,6 +28,7 @@ from attunement.steps.base import Step
 # What a model is not shown: names, labels, and what raters are told.
 NOT_ASKED = frozenset({"id", "canary", "category", "locale", "severity", "tags", "rule", "because", "pair", "principle",
                        "role", "suite", "task", "source", "licence", "good", "fail", "kind", "style"})
+FILES = ("data/suites/**/*.jsonl", "data/tasks/**/*.jsonl")
 LEAST_COVERED = 13  # words, as in Brown et al.; of a prompt with fewer all
 LEAST_WORDS = 4  # of a prompt that is looked for as a whole turn: shorter ones are greetings
 DRAFTS_AT_ONCE = 500
@@ -38,7 +39,7 @@ class DecontaminateStep(Step):
     """``files``: globs of JSON Lines; ``ngram`` words of a run; ``min_overlap`` of a text's words covered by runs."""
 
     kind: Literal["decontaminate"]
-    files: tuple[str, ...] = ("data/suites/**/*.jsonl", "data/tasks/**/*.jsonl")
+    files: tuple[str, ...] = FILES
     ngram: Annotated[int, Field(ge=3, le=13)] = 8
     min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
 
@@ -46,14 +47,7 @@ class DecontaminateStep(Step):
 
     def data_files(self) -> tuple[Path, ...]:
         """The evaluation files; raises DataError for a glob that matches none."""
-        found: set[Path] = set()
-        for pattern in self.files:
-            names = glob(pattern, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-            if not names:
-                raise DataError(f"curate.steps: decontaminate looks for evaluations in {pattern}, and no file matches. "
-                                "Correct `files`: what is not read cannot be kept out of training.")
-            found.update(map(Path, names))
-        return tuple(sorted(found))
+        return evaluation_files(self.files, self.kind)
 
     def each(self, drafts: Sequence[Draft]) -> None:
         """Drop what holds an evaluation's text; the note names the item and the share of its words."""
@@ -160,13 +154,25 @@ def _whole_turn(draft: Draft, index: Index) -> tuple[int | None, Match | None]:
     return None, None
 
 
+def evaluation_files(patterns: Sequence[str], kind: str) -> tuple[Path, ...]:
+    """The files that globs match; raises DataError, naming the step, for one that matches none."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        names = glob(pattern, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
+        if not names:
+            raise DataError(f"curate.steps: {kind} looks for evaluations in {pattern}, and no file matches. "
+                            "Correct `files`: what is not read cannot be kept out of training.")
+        found.update(map(Path, names))
+    return tuple(sorted(found))
+
+
 @cache
 def _index(files: tuple[Path, ...], ngram: int) -> Index:
     """Once a process; by absolute paths, since a process may change its folder."""
-    return Index([found for path in files for found in _asked(path)], ngram)
+    return Index([found for path in files for found in asked(path)], ngram)
 
 
-def _asked(path: Path) -> Iterator[Asked]:
+def asked(path: Path) -> Iterator[Asked]:
     """The texts of a file; raises DataError for a line that is no object."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:

@@ -14,11 +14,12 @@ from attunement.steps.pii import PiiStep
 from attunement.steps.referral import ReferralStep
 from attunement.steps.repair import RepairStep
 from attunement.steps.score import ScoreStep
+from attunement.steps.semantic import SemanticStep
 from attunement.steps.tiers import TiersStep
 
 AnyStep = Annotated[
     FormStep | RepairStep | LanguageStep | DuplicatesStep | HearStep | ReferralStep | PiiStep | DecontaminateStep
-    | ScoreStep | TiersStep | MixStep,
+    | SemanticStep | ScoreStep | TiersStep | MixStep,
     Field(discriminator="kind"),
 ]
 """The steps that a declaration may hold."""
