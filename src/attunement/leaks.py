@@ -22,6 +22,7 @@ from attunement.steps.duplicates import normalised
 
 HELD = ("val", "test")
 Summary = dict[str, dict[str, float | None]]
+MAYBE_BITS = 24
 AT_ONCE = 1000  # dialogues whose runs of words are in memory beside those of val and test
 
 
@@ -129,10 +130,13 @@ def _nearest_in_words(rest: Sequence[Draft], train: Sequence[Draft]) -> Iterator
     runs = np.concatenate([np.zeros(0, np.uint64), *sets])
     order = np.argsort(runs, kind="stable")
     runs, owners = runs[order], np.repeat(np.arange(len(sets)), sizes)[order]
+    maybe = np.zeros(1 << MAYBE_BITS, bool)
+    maybe[runs >> np.uint64(64 - MAYBE_BITS)] = True
     best, at = np.zeros(len(sets)), np.zeros(len(sets), np.int64)
     texts = (own for some in chunked(train, AT_ONCE) for own in shingles(text_of(draft.turns) for draft in some))
     for place, own in enumerate(texts):
-        low, high = (np.searchsorted(runs, own, side=side) for side in ("left", "right"))
+        likely = own[maybe[own >> np.uint64(64 - MAYBE_BITS)]]  # few: most runs of words stand in one dialogue
+        low, high = (np.searchsorted(runs, likely, side=side) for side in ("left", "right"))
         shared = [owners[a:b] for a, b in zip(low, high, strict=True) if a < b]
         if not shared:
             continue
