@@ -6,7 +6,7 @@ such a text is at or above ``min_similarity``; two dialogues whose users say nea
 are dropped, as declared. Which limits tell a paraphrase from a shared topic was measured, and so was how many
 paraphrases stay unfound (benchmarks/curation/results.md): this step comes on top of `decontaminate`, not in its place.
 
-Cost: embedding, on one core 10 to 40 texts a second by their length, once for each text and encoder (see
+Cost: embedding, on one core 20 to 60 texts a second by their length, once for each text and encoder (see
 `attunement.embed`); then every pair is compared, 25,000 dialogues with each other in tens of seconds.
 """
 
