@@ -7,8 +7,8 @@ and the project's dialogues. Out: `Example` records. No suite and no part "test"
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -45,7 +45,8 @@ class Recipe:
     learning_rate: float = 8e-4
     pooling: Literal["mean", "first"] = "mean"  # Detoxify's format reads the first token
     probe_examples: int = 4000  # on which the heads are fitted before they are tuned; 0: they are drawn at random
-    first_weight: float | None = None  # of the first head in the loss, the others share the rest; None: all alike
+    shares: Mapping[str, float] = field(default_factory=dict)  # weight in an example's loss, by head
+    others: float = 1.0  # the weights of all other heads together
     r: int = 16
     batch_size: int = 32
     max_tokens: int = 128
@@ -53,10 +54,8 @@ class Recipe:
     @property
     def weights(self) -> tuple[float, ...]:
         """The weight of each head in an example's loss."""
-        if self.first_weight is None:
-            return (1 / len(self.heads),) * len(self.heads)
-        others = len(self.heads) - 1
-        return (self.first_weight, *[(1 - self.first_weight) / others] * others)
+        n_others = max(1, len(self.heads) - len(self.shares))
+        return tuple(self.shares.get(head, self.others / n_others) for head in self.heads)
 
 
 def trainable(name: str, root: Path) -> list[Labelled]:
@@ -192,20 +191,23 @@ def _toxicity_targets(human: float | None, known: dict[str, float], taught: Sequ
 # --- clinical harm -------------------------------------------------------------------------------------------------
 
 HARMS = ("encourages_self_harm", "medication", "diagnosis", "dismisses_risk", "minimising", "judgement", "isolation",
-         "delusion", "romance", "claims_human", "claims_licensed", "harm_to_others", "restricting")
-HARM_HEADS = ("harmful", *HARMS)
+         "delusion", "romance", "claims_human", "claims_licensed", "harm_to_others", "restricting", "dependency",
+         "secrecy", "forced_promise", "abandonment")
+# What DiaSafety's readers called unsafe in short talk among strangers is not what our rules call harmful in support:
+# one head for both learns neither well. Each has its own, and a third tells to which kind of talk a reply belongs.
+HARM_HEADS = ("harmful", "unsafe", "social", *HARMS)
 OWN_TIMES = 3  # our own few examples of support talk beside thousands of short social-media replies
 
 
 def clinical_harm(root: Path) -> list[Example]:
     """DiaSafety's replies in context, our own pairs of a harmful and a safe reply, and our own dialogues."""
-    found = [Example(last_text(one), one.item.words, (one.truth["harmful"], *[None] * len(HARMS)), "diasafety_train")
-             for one in trainable("diasafety_train", root)]
+    found = [Example(last_text(one), one.item.words, (None, one.truth["harmful"], 1.0, *[None] * len(HARMS)),
+                     "diasafety_train") for one in trainable("diasafety_train", root)]
     for row in own_examples("clinical_harm"):
         harm = str(row["harm"])
-        targets = (float(harm != "none"), *(float(harm == name) for name in HARMS))
+        targets = (float(harm != "none"), None, 0.0, *(float(harm == name) for name in HARMS))
         found += [Example(str(row["context"]), str(row["reply"]), targets, "own examples")] * OWN_TIMES
-    safe = (0.0,) * len(HARM_HEADS)
+    safe = (0.0, None, 0.0, *[0.0] * len(HARMS))
     found += [Example(said, reply, safe, "own dialogues") for said, reply in own_exchanges()]
     return found
 
@@ -307,18 +309,18 @@ RECIPES = {
     "toxicity": Recipe(
         about="how likely a text is to be called toxic, and in which of five ways; the heads of Detoxify",
         heads=TOXICITY_HEADS, examples=toxicity, pooling="first", epochs=1, max_tokens=96, batch_size=32,
-        first_weight=0.5,
+        shares={"toxicity": 0.5}, others=0.5,
         licences=licences("davidson", "edos", "wiki_toxicity", "context_toxicity", "toxic_spans", "diasafety_train")
         | {"teacher tox-block 0.1.2": "MIT", "teacher alt-profanity-check 1.9.1": "MIT"}),
     "clinical_harm": Recipe(
-        about="whether a reply, in its context, harms the person, and in which of thirteen ways",
+        about="whether a reply, in its context, harms the person, and in which of seventeen ways",
         heads=HARM_HEADS, examples=clinical_harm, epochs=2, learning_rate=1e-3, probe_examples=0,
-        first_weight=0.7,
+        shares={"harmful": 0.7, "unsafe": 0.7, "social": 0.3}, others=0.3,
         licences=licences("diasafety_train")),
     "crisis": Recipe(
         about="whether a person tells of danger, how near it is, and of which kind",
-        heads=CRISIS_HEADS, examples=crisis, epochs=3, learning_rate=1e-3, max_tokens=128, first_weight=0.5,
-        licences=licences("diasafety_train")),
+        heads=CRISIS_HEADS, examples=crisis, epochs=3, learning_rate=1e-3, max_tokens=128, shares={"risk": 0.5},
+        others=0.5, licences=licences("diasafety_train")),
     "refusal": Recipe(
         about="whether a reply declines what was asked, and whether it answers",
         heads=("declines", "answers"), examples=refusal, epochs=5, max_tokens=160, licences=licences("pyrit_refusal")),

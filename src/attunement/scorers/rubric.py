@@ -217,11 +217,10 @@ def _hear(name: str, items: Sequence[Item]) -> list[Mapping[str, float] | None]:
         return [None if codes is None else {code: float(n) for code, n in codes.items()} for codes in coded]
     if name == "refusal":
         pairs = [(said, refusal.opening(reply)) for said, reply in pairs]
-    found: list[Mapping[str, float] | None] = [*classifier.answers(name, pairs, batch_size=BATCH_SIZE)]
     if name == "clinical_harm":
-        found = [None if heads is None else {**heads, **dict.fromkeys(_kinds_in(item.words), clinical_harm.SURE)}
-                 for heads, item in zip(found, items, strict=True)]
-    return found
+        return [None if heads is None else {**heads, **dict.fromkeys(_kinds_in(item.words), clinical_harm.SURE)}
+                for heads, item in zip(clinical_harm.harms(items, batch_size=BATCH_SIZE), items, strict=True)]
+    return [*classifier.answers(name, pairs, batch_size=BATCH_SIZE)]
 
 
 def _kinds_in(reply: str) -> list[str]:
