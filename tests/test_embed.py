@@ -75,6 +75,10 @@ def test_a_second_run_embeds_nothing_and_the_file_holds_no_words(toy: Path, work
     first = embedded(TEXTS, Work(work.runner, ScoreCache(path)), encoder=toy)
     again = embedded(TEXTS[::-1], Work(asks_nothing(), ScoreCache(path)), encoder=toy)
     assert np.array_equal(again, first[::-1])
+    told = Work(work.runner, ScoreCache(path))
+    embedded([*TEXTS, "nobody has said this one before"], told, encoder=toy)
+    assert (told.spent["embeddings"].asked, told.spent["embeddings"].known) == (1, len(TEXTS))
+    assert "1 items asked" in told.spent["embeddings"].line("embeddings", 10)
     assert not [word for word in toy_encoder.WORDS if len(word) > 4 and word.encode() in path.read_bytes()]
 
 

@@ -7,6 +7,7 @@ stage learns only from what is kept.
 """
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -156,17 +157,22 @@ def main() -> None:
     params = load().curate
     rows = ((source, row) for source in params.sources for row in source.read())
     cache = ScoreCache(Path(params.score_cache))
+    began = time.perf_counter()
     with running(params.engine) as runner:
-        done = curate(params, rows, Work(runner, cache))
+        work = Work(runner, cache)
+        done = curate(params, rows, work)
         check_quarantine(done, params.max_quarantined_frac)
         check_splits(done.splits)
         check_leaks(done.held, limits_of(params))
         labelled = [one for name in LABELLED for one in read_flawed(name)]
-        measured = flaws.measured(params.steps, labelled, Work(runner, cache))
+        measured = flaws.measured(params.steps, labelled, work)
     publish(done, params, measured)
+    seconds = time.perf_counter() - began
+    for name, spent in work.spent.items():
+        print(f"curate: {spent.line(name, seconds)}", file=sys.stderr)
     counts = ", ".join(f"{name} {n}" for name, n in done.counts().items())
     sizes = ", ".join(f"{name} {len(dialogues)}" for name, dialogues in done.splits.items())
-    print(f"curate: {counts}; {sizes}. Why: `attune ledger`; {OUT}/datasheet.md", file=sys.stderr)
+    print(f"curate: {seconds:.0f} s; {counts}; {sizes}. Why: `attune ledger`; {OUT}/datasheet.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

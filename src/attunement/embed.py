@@ -10,6 +10,7 @@ precision, so that all pairs of 25,000 dialogues (half of 0.5 TFLOP) take tens o
 
 import hashlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -55,6 +56,7 @@ def embedded(texts: Sequence[str], work: Work, *, encoder: Path = ENCODER) -> Ve
 
     Raises ModelError when the encoder is missing.
     """
+    began = time.perf_counter()
     version = _version(encoder)
     keys = [hashlib.sha256(f"{version}\x1f{text}".encode()).digest() for text in texts]
     known = work.cache.known_vectors(keys)
@@ -68,6 +70,7 @@ def embedded(texts: Sequence[str], work: Work, *, encoder: Path = ENCODER) -> Ve
         known |= part
         done += len(chunk)
         print(f"curate: embedded {done} of {len(fresh)} texts", file=sys.stderr, flush=True)
+    work.add("embeddings", time.perf_counter() - began, len(fresh), len(texts) - len(fresh))
     rows = np.frombuffer(b"".join(known[key] for key in keys), KEPT_AS)
     return rows.reshape(len(texts), -1 if texts else WIDTH).astype(np.float32)
 

@@ -1,7 +1,9 @@
 """What the steps that ask a scorer share: items of a dialogue, and answers from the cache or from workers."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Literal, NamedTuple
 
@@ -16,11 +18,32 @@ ITEMS_AT_ONCE = 512  # to a worker, and then to the disk
 On = Literal["replies", "user", "dialogue"]
 
 
-class Work(NamedTuple):
-    """What a run of curation gives its steps: where kernels run and what is known already."""
+class Spent(NamedTuple):
+    """What a scorer took: seconds, items that it was asked about, and items whose answer was known."""
+
+    seconds: float = 0.0
+    asked: int = 0
+    known: int = 0
+
+    def line(self, name: str, of_seconds: float) -> str:
+        """As a person reads it, with the share of a run's time."""
+        rate = f" ({self.asked / self.seconds:.0f}/s)" if self.seconds and self.asked else ""
+        return (f"{name}: {self.seconds:.0f} s, {self.seconds / max(of_seconds, 1e-9):.0%} of the time; "
+                f"{self.asked} items asked{rate}, {self.known} known")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run of curation gives its steps: where kernels run, what is known already, what scorers took so far."""
 
     runner: Runner
     cache: ScoreCache
+    spent: dict[str, Spent] = field(default_factory=dict)
+
+    def add(self, name: str, seconds: float, asked: int, known: int) -> None:
+        """Count what one call of a scorer took."""
+        before = self.spent.get(name, Spent())
+        self.spent[name] = Spent(before.seconds + seconds, before.asked + asked, before.known + known)
 
 
 def items_of(draft: Draft, on: On) -> list[tuple[int | None, Item]]:
@@ -39,6 +62,7 @@ def _told(draft: Draft) -> dict[str, str]:
 
 def asked(scorer: Scorer, items: Sequence[Item], work: Work) -> list[Answer]:
     """A scorer's answer to each item; each is asked once, and kept as soon as it is given."""
+    began = time.perf_counter()
     version = scorer.version
     keys = [key_of(scorer, version, item) for item in items]
     known = work.cache.known(keys)
@@ -52,6 +76,7 @@ def asked(scorer: Scorer, items: Sequence[Item], work: Work) -> list[Answer]:
         known |= part
         done += len(scored)
         _progress(scorer.name, done, len(order), len(items))
+    work.add(scorer.name, time.perf_counter() - began, len(order), len(items) - len(order))
     return [known[key] for key in keys]
 
 
