@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_every_tensor_of_the_adapter_was_trained(tuned: Path, encoder: Path, tmp
     assert moved.keys() == still.keys()
     assert not [key for key in moved if torch.equal(moved[key], still[key])]
     assert all(not bool(still[key].any()) for key in still if "lora_B" in key), "untrained, the product is nothing"
+
+
+def test_the_mean_of_two_adapters_adds_the_mean_of_what_each_adds() -> None:
+    torch.manual_seed(3)
+    one, other = ({"q.lora_A.weight": torch.randn(2, 6), "q.lora_B.weight": torch.randn(5, 2),
+                   "classifier.bias": torch.randn(3)} for _ in range(2))
+    both = stage.averaged([one, other])
+    added = [state["q.lora_B.weight"] @ state["q.lora_A.weight"] for state in (one, other)]
+    assert torch.allclose(both["q.lora_B.weight"] @ both["q.lora_A.weight"], (added[0] + added[1]) / 2, atol=1e-6)
+    assert torch.allclose(both["classifier.bias"], (one["classifier.bias"] + other["classifier.bias"]) / 2)
+    assert all(torch.equal(stage.averaged([one])[key], one[key]) for key in one)
+
+
+def test_several_runs_make_one_adapter_of_their_ranks_together(encoder: Path, tmp_path: Path) -> None:
+    twice = replace(toy_encoder.recipe(), runs=2)
+    stage.tune(twice, toy_encoder.examples(), folder=tmp_path / "twice", encoder=encoder)
+    made = read_made_of(tmp_path / "twice" / MADE_OF)
+    assert (made.runs, made.r) == (2, 2 * twice.r)
+    assert load_adapted("twice", folder=tmp_path, encoder=encoder).heads == twice.heads
 
 
 def test_the_encoder_itself_is_not_written_into_the_adapter(tuned: Path) -> None:
@@ -255,8 +275,8 @@ def test_the_command_tunes_a_recipe_into_the_folder_that_is_named(
 def test_every_shipped_adapter_was_made_by_the_recipe_of_its_name(path: Path) -> None:
     made, recipe = read_made_of(path), RECIPES[path.parent.name]
     assert (made.heads, made.about, made.licences) == (list(recipe.heads), recipe.about, recipe.licences)
-    assert (made.epochs, made.learning_rate, made.r, made.batch_size, made.max_tokens) == (
-        recipe.epochs, recipe.learning_rate, recipe.r, recipe.batch_size, recipe.max_tokens)
+    assert (made.epochs, made.learning_rate, made.runs, made.r, made.batch_size, made.max_tokens) == (
+        recipe.epochs, recipe.learning_rate, recipe.runs, recipe.r * recipe.runs, recipe.batch_size, recipe.max_tokens)
 
 
 # --- what may be trained on

@@ -56,6 +56,7 @@ class MadeOf(BaseModel):
     examples: dict[str, int]
     licences: dict[str, str]
     seed: int
+    runs: int = 1
     epochs: int
     learning_rate: float
     r: int

@@ -48,6 +48,7 @@ class Recipe:
     shares: Mapping[str, float] = field(default_factory=dict)  # weight in an example's loss, by head
     others: float = 1.0  # the weights of all other heads together
     r: int = 16
+    runs: int = 1  # over the same examples in other orders; their weights are averaged
     batch_size: int = 32
     max_tokens: int = 128
 
@@ -320,7 +321,7 @@ RECIPES = {
     "crisis": Recipe(
         about="whether a person tells of danger, how near it is, and of which kind",
         heads=CRISIS_HEADS, examples=crisis, epochs=3, learning_rate=1e-3, max_tokens=128, shares={"risk": 0.5},
-        others=0.5, licences=licences("diasafety_train")),
+        others=0.5, runs=2, licences=licences("diasafety_train")),
     "refusal": Recipe(
         about="whether a reply declines what was asked, and whether it answers",
         heads=("declines", "answers"), examples=refusal, epochs=5, max_tokens=160, licences=licences("pyrit_refusal")),

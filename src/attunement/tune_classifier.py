@@ -110,22 +110,34 @@ class Tuning(lightning.LightningModule):
 def tune(
     recipe: Recipe, examples: Sequence[Example], *, folder: Path, encoder: Path = ENCODER, seed: int = SEED
 ) -> None:
-    """Train and write the adapter; raises ModelError when the encoder is missing."""
-    from peft import LoraConfig, get_peft_model
+    """Train and write the adapter; raises ModelError when the encoder is missing.
+
+    Of several ``runs`` over the same examples in other orders the weights are averaged (Wortsman et al. 2022).
+    """
     from transformers import AutoTokenizer
 
     silence()
-    lightning.seed_everything(seed, verbose=False)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
     encoded = [_encode(one, tokenizer, recipe.max_tokens) for one in examples]
+    states = [_trained(recipe, encoded, tokenizer, encoder=encoder, seed=seed, order=seed + run)
+              for run in range(recipe.runs)]
+    _write(averaged(states), recipe, examples, encoder=encoder, folder=folder, seed=seed)
+
+
+def _trained(recipe: Recipe, encoded: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *, encoder: Path,
+             seed: int, order: int) -> dict[str, torch.Tensor]:
+    """The tensors after one training, by PEFT's names, in half precision; ``seed`` draws weights, ``order`` batches."""
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    lightning.seed_everything(seed, verbose=False)
     base = _with_probe(recipe, encoded, tokenizer, encoder=encoder)
     lora = LoraConfig(task_type="SEQ_CLS", r=recipe.r, lora_alpha=2 * recipe.r, lora_dropout=0.0,
                       target_modules=["query", "key", "value", "dense"], exclude_modules=["pooler.dense"],
                       modules_to_save=["classifier", "pooler"] if recipe.pooling == "first" else ["classifier"])
     model = get_peft_model(base, lora)
     batches = Batches([len(one["input_ids"]) for one in encoded], size=recipe.batch_size, epochs=recipe.epochs,
-                      seed=seed)
+                      seed=order)
     loader = DataLoader(_Rows(encoded), batch_sampler=batches,
                         collate_fn=lambda chosen: _padded(chosen, tokenizer, len(recipe.heads)))
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if resolved_precision("auto") == "bf16" else "32-true"
@@ -138,7 +150,22 @@ def tune(
     # Lightning ends quietly when it is asked to stop; half a training is none.
     if trainer.global_step != len(batches):
         raise TrainingError(f"stopped after {trainer.global_step} of {len(batches)} steps; nothing was written.")
-    _write(model, recipe, examples, encoder=encoder, folder=folder, seed=seed)
+    return {key: value.detach().to(torch.float16).contiguous().cpu()
+            for key, value in sorted(get_peft_model_state_dict(model).items())}
+
+
+def averaged(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One adapter whose weights are the mean of those of several: LoRA's halves side by side, the rest as a mean."""
+    found: dict[str, torch.Tensor] = {}
+    for key, first in states[0].items():
+        tensors = [state[key] for state in states]
+        if key.endswith("lora_A.weight"):
+            found[key] = torch.cat(tensors, dim=0)
+        elif key.endswith("lora_B.weight"):
+            found[key] = torch.cat([tensor.float() / len(states) for tensor in tensors], dim=1).to(first.dtype)
+        else:
+            found[key] = torch.stack([tensor.float() for tensor in tensors]).mean(dim=0).to(first.dtype)
+    return found
 
 
 def _with_probe(recipe: Recipe, encoded: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *,
@@ -231,13 +258,11 @@ def _padded(chosen: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBas
     return batch | {"targets": targets, "weights": torch.tensor([one["weight"] for one in chosen])}
 
 
-def _write(model: Any, recipe: Recipe, examples: Sequence[Example], *, encoder: Path, folder: Path, seed: int) -> None:
-    """The trained tensors by PEFT's names, sorted, in half precision; and what they were made of."""
-    from peft import get_peft_model_state_dict
+def _write(state: dict[str, torch.Tensor], recipe: Recipe, examples: Sequence[Example], *, encoder: Path, folder: Path,
+           seed: int) -> None:
+    """The trained tensors, and what they were made of."""
     from safetensors.torch import save_file
 
-    state = {key: value.detach().to(torch.float16).contiguous().cpu()
-             for key, value in sorted(get_peft_model_state_dict(model).items())}
     counts: dict[str, int] = {}
     for one in examples:
         counts[one.origin] = counts.get(one.origin, 0) + 1
@@ -245,8 +270,8 @@ def _write(model: Any, recipe: Recipe, examples: Sequence[Example], *, encoder: 
         "heads": list(recipe.heads), "pooling": recipe.pooling, "scaling": 2.0, "max_tokens": recipe.max_tokens,
         "encoder_sha256": sha256_of(encoder / "model.safetensors"),
         "about": recipe.about, "examples": dict(sorted(counts.items())), "licences": recipe.licences,
-        "seed": seed, "epochs": recipe.epochs, "learning_rate": recipe.learning_rate, "r": recipe.r,
-        "batch_size": recipe.batch_size,
+        "seed": seed, "runs": recipe.runs, "epochs": recipe.epochs, "learning_rate": recipe.learning_rate,
+        "r": recipe.r * recipe.runs, "batch_size": recipe.batch_size,
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / ADAPTER)

@@ -7,6 +7,7 @@ veiled; the phrases of data/resources hear what is said plainly (see `attunement
 It hears English, and danger as people wrote it down for it. What a person does not put into words it does not hear.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -25,6 +26,8 @@ BATCH_SIZE = 32
 KINDS = ("suicide", "self-harm", "harm-to-others", "abuse", "eating-disorder", "third-person")
 # A phrase is believed against the classifier unless that is this sure that there is no danger: idioms match phrases.
 PHRASE_DOUBTED = 0.05
+SURELY = 0.8  # of the head "imminent": at .5 much active danger is taken for imminent
+LEAST = 1e-6  # a probability of 0 has no odds
 
 
 class Danger(NamedTuple):
@@ -95,17 +98,28 @@ def _danger(turns: Sequence[Turn], answer: dict[str, float] | None, threshold: f
         if phrase == Severity.NONE:
             return None
         return Danger(1.0, phrase, rules.kind, _told(rules))
-    value = answer["risk"]
+    value = _sure(answer)
     believed = phrase > Severity.NONE and value >= PHRASE_DOUBTED
     if value < threshold and not believed:
         return Danger(value, Severity.NONE, None, f"{value:.3g} < {threshold:g}; " + _told(rules))
-    severity = Severity.IMMINENT if answer["imminent"] >= 0.5 else (
+    severity = Severity.IMMINENT if answer["imminent"] >= SURELY else (
         Severity.ACTIVE if answer["active"] >= 0.5 else Severity.PASSIVE)
     kind = rules.kind if believed and value < threshold else max(KINDS, key=lambda name: answer[name])
     if value < threshold:
         severity = phrase
         value = threshold  # the phrase decides, and the value says so
     return Danger(value, max(severity, phrase), kind, f"{kind}: {value:.3g}; " + _told(rules))
+
+
+def _sure(answer: dict[str, float]) -> float:
+    """The mean log odds of "any risk" and of the likeliest kind, as a probability.
+
+    Real danger is of some kind; what only sounds grave is of none. On whole talks that finds more at the same number of
+    false alarms than either head alone (benchmarks/crisis/results.md).
+    """
+    heads = answer["risk"], max(answer[name] for name in KINDS)
+    mean = sum(math.log(value / (1 - value)) for value in (min(max(head, LEAST), 1 - LEAST) for head in heads)) / 2
+    return 1 / (1 + math.exp(-mean))
 
 
 def _told(rules: risk.Risk) -> str:
