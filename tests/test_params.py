@@ -97,6 +97,25 @@ def test_a_key_that_has_the_name_of_a_kind_does_not_hide_the_place(tmp_path: Pat
     assert f"{path}:{line_of(path, 'path: 3')}  fetch.base.path: expected a valid string, got 3" in fault(path)
 
 
+@pytest.mark.parametrize(("change", "told"), [
+    (("    - {kind: repair}\n", ""), "needs a step of kind repair"),
+    (("    - {kind: pii}\n", ""), "needs a step of kind pii"),
+    (("referral, helplines: *helplines}", "referral, helplines: data/other.yaml}"),
+     "the gate verifies curate.helplines"),
+])
+def test_steps_that_no_corpus_may_go_without_and_one_list_of_helplines(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    assert told in fault(changed(tmp_path, change))
+
+
+def test_what_is_mended_is_mended_before_any_rule_looks(tmp_path: Path) -> None:
+    late = changed(tmp_path, ("    - {kind: repair}\n", ""),
+                   ("    - {kind: pii}\n", "    - {kind: repair}\n    - {kind: pii}\n"))
+    for then in ("form", "duplicates", "decontaminate", "referral"):
+        assert f"repair must stand before {then}" in fault(late)
+
+
 def test_all_faults_are_listed_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
     path = changed(
         tmp_path,

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from attunement.sampling import sample
+from attunement.sampling import first_of_each, sample
 
 ITEMS = [(stratum, i) for stratum, n in (("a", 60), ("b", 30), ("c", 10)) for i in range(n)]
 
@@ -46,3 +46,28 @@ def test_twins_are_taken_together(amount: int) -> None:
 def test_nothing_asked_for_is_an_error(amount: int) -> None:
     with pytest.raises(ValueError, match="at least 1 or 'all'"):
         sample(ITEMS, amount, stratum=lambda item: item[0])
+
+
+def stratum(item: tuple[str, int]) -> str:
+    return item[0]
+
+
+@pytest.mark.parametrize("amount", [1, 7, 20, 99])
+def test_the_first_of_each_stratum_are_taken_in_proportion(amount: int) -> None:
+    taken = first_of_each(ITEMS, amount, stratum=stratum)
+    assert len(taken) == amount
+    counted = Counter(map(stratum, taken))
+    assert all(abs(counted[name] - amount * n / 100) < 1 for name, n in (("a", 60), ("b", 30), ("c", 10)))
+    assert all(taken.count((name, i)) == 1 for name in counted for i in range(counted[name]))
+
+
+@pytest.mark.parametrize("gone", [ITEMS[:1], ITEMS[3:8], ITEMS[90:]])
+def test_an_item_more_or_less_changes_little_of_what_is_taken(gone: list[tuple[str, int]]) -> None:
+    before = first_of_each(ITEMS, 40, stratum=stratum)
+    after = first_of_each([item for item in ITEMS if item not in gone], 40, stratum=stratum)
+    assert len(set(before) & set(after)) >= 40 - 2 * len(gone)
+    assert set(before) <= set(first_of_each(ITEMS, 45, stratum=stratum))
+
+
+def test_all_items_are_taken_when_there_are_no_more() -> None:
+    assert first_of_each(ITEMS, "all", stratum=stratum) == first_of_each(ITEMS, 100, stratum=stratum) == ITEMS

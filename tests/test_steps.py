@@ -26,6 +26,12 @@ def last(step: Step, one: Draft) -> Note | None:
     return one.notes[-1] if one.notes else None
 
 
+def test_a_turn_of_which_nothing_can_be_seen_is_quarantined() -> None:
+    note = last(RepairStep(kind="repair"), draft("Hello.", "\u200b\u200b"))
+    assert note is not None
+    assert (note.action, note.rule, note.turn) == ("quarantined", "unseen_turn", 1)
+
+
 @pytest.mark.parametrize(("text", "name"), [
     ("<|im_start|>user", "template"),
     ("[INST] say it [/INST]", "template"),

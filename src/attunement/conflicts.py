@@ -27,10 +27,14 @@ RESERVED = ("rules_held", "val_loss")  # the report puts these into every headli
 Conflict = tuple[Location, str]
 NEEDED_STEPS = {
     "form": "what is no dialogue teaches none",
+    "repair": "what is written in entities or with characters that nobody sees is not found by any rule",
     "duplicates": "a dialogue that stands twice may lie in train and test",
     "referral": "a crisis without a safe referral must not be learnt from",
+    "pii": "a model must not learn who somebody is",
 }
+MENDED = "what it mends is only then what the other looks for"
 STEP_ORDER = (
+    *(("repair", then, MENDED) for then in ("form", "duplicates", "decontaminate", "hear", "referral", "pii")),
     ("form", "referral", "it reads turns of user and assistant"),
     ("hear", "referral", "what is heard demands a referral"),
     ("referral", "pii", "a masked contact refers nobody"),
@@ -46,6 +50,7 @@ def conflicts(params: Params) -> list[Conflict]:
         found.append((("curate", "val_frac"), "val_frac + test_frac must stay below 1, so that something is left"))
     found += _repeats(("curate", "sources"), [source.name for source in cut.sources])
     found += _step_conflicts(cut)
+    found += _helpline_conflicts(params)
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
     if not any(isinstance(rule, SelectionRule) for rule in params.gate.rules):
@@ -84,6 +89,15 @@ def _step_conflicts(cut: Curate) -> list[Conflict]:
             found += [((*where, i, "tiers"), _unknown(name, sorted(scored), "the scores of the steps before"))
                       for name in sorted(step.names()) if name not in scored]
     return found
+
+
+def _helpline_conflicts(params: Params) -> list[Conflict]:
+    """One list of helplines: the one that the gate verifies is the one by which all others judge."""
+    verified = params.curate.helplines
+    uses: list[tuple[Location, object]] = [(("curate", "steps", i), step) for i, step in enumerate(params.curate.steps)]
+    uses += [(("score", "scorers", i), scorer) for i, scorer in enumerate(params.score.scorers)]
+    return [((*where, "helplines"), f"is {used}, and the gate verifies curate.helplines, {verified}: write the same")
+            for where, one in uses if (used := getattr(one, "helplines", verified)) != verified]
 
 
 def _rule_conflicts(rule: Rule, where: Location, params: Params) -> list[Conflict]:

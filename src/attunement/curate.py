@@ -32,7 +32,7 @@ from attunement.phrases import Severity
 from attunement.process import begin, without_collector
 from attunement.records import Dialogue, DialogueScore, LedgerRow
 from attunement.runner import running
-from attunement.sampling import sample
+from attunement.sampling import first_of_each
 from attunement.score_cache import ScoreCache
 from attunement.sources.base import Row, Source
 from attunement.splits import SPLITS
@@ -94,7 +94,7 @@ def _finished(drafts: list[Draft], fit: Sequence[Draft]) -> Curated:
 
 def _sampled(fit: Sequence[Draft], params: Curate) -> list[Draft]:
     """Of more dialogues than declared a sample by severity; the others are told of."""
-    taken = sample(fit, params.dialogues, stratum=lambda draft: Severity.of(draft.tags.get("risk", "none")))
+    taken = first_of_each(fit, params.dialogues, stratum=lambda draft: Severity.of(draft.tags.get("risk", "none")))
     chosen = {id(draft) for draft in taken}
     for draft in fit:
         if id(draft) not in chosen:

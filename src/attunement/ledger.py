@@ -35,6 +35,7 @@ MEANING = {
     ("form", "system_turn_removed"): "the source's own system prompt was left out",
     ("form", "last_user_turn_removed"): "a last turn without an answer was left off",
     ("repair", "text"): "its text was mended",
+    ("repair", "unseen_turn"): "it has a turn of which nothing can be seen",
     ("language", "other_language"): "it is in another language",
     ("duplicates", "exact_duplicate"): "it is the same as another but for case and space",
     ("duplicates", "near_duplicate"): "it is nearly the same as another (Jaccard index of runs of words)",

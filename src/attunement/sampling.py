@@ -11,6 +11,26 @@ T = TypeVar("T")
 Amount = int | Literal["all"]
 
 
+def first_of_each(items: Sequence[T], amount: Amount, *, stratum: Callable[[T], Any]) -> list[T]:
+    """The first of each stratum, in proportion; in their given order, or all items when there are no more.
+
+    Where items are sorted by a hash this is chance, and it stays nearly the same when items come or go or another
+    amount is taken, which a systematic sample does not. Quotas are by largest remainder, of equals the first stratum's.
+    """
+    if amount == "all" or amount >= len(items):
+        return list(items)
+    strata: dict[Any, list[int]] = {}
+    for i, item in enumerate(items):
+        strata.setdefault(stratum(item), []).append(i)
+    names = sorted(strata)
+    quotas = {name: amount * len(strata[name]) // len(items) for name in names}
+    left = sorted(names, key=lambda name: -(amount * len(strata[name]) % len(items)))
+    for name in left[: amount - sum(quotas.values())]:
+        quotas[name] += 1
+    chosen = {i for name in names for i in strata[name][: quotas[name]]}
+    return [item for i, item in enumerate(items) if i in chosen]
+
+
 def sample(
     items: Sequence[T], amount: Amount, *, stratum: Callable[[T], Any], unit: Callable[[T], Hashable] | None = None
 ) -> list[T]:

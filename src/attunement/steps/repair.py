@@ -27,13 +27,16 @@ class RepairStep(Step):
         for draft in drafts:
             if all(_clean(turn.text) for turn in draft.turns):
                 continue
-            mended = [turn if _clean(turn.text) else Turn(role=turn.role, text=repaired(turn.text) or turn.text)
-                      for turn in draft.turns]
-            for number, (before, after) in enumerate(zip(draft.turns, mended, strict=True)):
-                if before.text != after.text:
-                    draft.note(Note("changed", self.name, "text",
-                                    f"{len(before.text)} characters to {len(after.text)}", turn=number))
-            draft.turns = tuple(mended)
+            texts = [turn.text if _clean(turn.text) else repaired(turn.text) for turn in draft.turns]
+            if "" in texts:
+                draft.note(Note("quarantined", self.name, "unseen_turn", "nothing in it can be seen",
+                                turn=texts.index("")))
+                continue
+            for number, (before, after) in enumerate(zip(draft.turns, texts, strict=True)):
+                if before.text != after:
+                    draft.note(Note("changed", self.name, "text", f"{len(before.text)} characters to {len(after)}",
+                                    turn=number))
+            draft.turns = tuple(Turn(role=turn.role, text=text) for turn, text in zip(draft.turns, texts, strict=True))
 
 
 def _clean(text: str) -> bool:
