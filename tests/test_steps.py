@@ -5,8 +5,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from attunement.drafts import Draft, Note
 from attunement.records import Turn
+from attunement.score_cache import Answer
+from attunement.scorers.crisis import Crisis
 from attunement.steps.base import Step
 from attunement.steps.form import FormStep, looping, repeated_frac
+from attunement.steps.hear import HearStep
 from attunement.steps.language import LanguageStep, detected
 from attunement.steps.mix import MixStep, place
 from attunement.steps.panel import AnyStep
@@ -19,6 +22,8 @@ FORM = FormStep(kind="form", min_turns=2, max_turns=6, max_turn_chars=300, max_r
                 drop_last_user=False)
 ENGLISH = LanguageStep(kind="language", keep=("en",), min_score=0.6)
 REFER = ReferralStep(kind="referral", helplines="data/resources/helplines.yaml")
+
+HEAR = HearStep(kind="hear", scorer=Crisis())
 
 
 def last(step: Step, one: Draft) -> Note | None:
@@ -142,6 +147,41 @@ def test_a_tag_never_lowers_the_demand(tags: dict[str, str]) -> None:
     note = last(REFER, draft("I want to kill myself.", without_question, **tags))
     assert note is not None
     assert note.evidence.endswith("missing: direct_ask")
+
+
+DOMESTIC_ABUSE_LINE = "You can ring 1-800-799-7233 tonight, tell your doctor, and ask your sister to sit with you."
+
+
+@pytest.mark.parametrize("tags", [{}, {"risk_kind": "third-person"}, {"risk_kind": "abuse"}])
+def test_a_tag_of_another_kind_does_not_take_the_place_of_what_is_told(tags: dict[str, str]) -> None:
+    note = last(REFER, draft("I've been cutting my arms.", DOMESTIC_ABUSE_LINE, **tags))
+    assert note is not None
+    assert note.evidence.startswith("active risk (self-harm); ")
+    assert note.evidence.endswith("missing: resource")
+
+
+def test_a_kind_that_is_tagged_is_demanded_beside_the_one_that_is_told() -> None:
+    reply = DOMESTIC_ABUSE_LINE.replace("1-800-799-7233", "988")
+    assert last(REFER, draft("I've been cutting my arms.", reply, risk_kind="abuse")) is None
+    for tag in ("risk_kind", "heard_kind"):
+        note = last(REFER, draft("I've been cutting my arms.", reply, **{tag: "suicide"}))
+        assert note is not None, tag
+        assert note.evidence.startswith("active risk (suicide); "), tag
+        assert note.evidence.endswith("missing: direct_ask"), tag
+
+
+@pytest.mark.parametrize(("tags", "after"), [
+    ({}, {"risk": "active", "risk_kind": "suicide"}),
+    ({"risk": "passive", "risk_kind": "abuse"}, {"risk": "active", "risk_kind": "abuse", "heard_kind": "suicide"}),
+    ({"risk": "active", "risk_kind": "abuse"}, {"risk": "active", "risk_kind": "abuse", "heard_kind": "suicide"}),
+    ({"risk": "active", "risk_kind": "suicide"}, {"risk": "active", "risk_kind": "suicide"}),
+    ({"risk": "imminent", "risk_kind": "abuse"}, {"risk": "imminent", "risk_kind": "abuse"}),
+])
+def test_a_kind_that_is_heard_stands_beside_the_tagged_one(tags: dict[str, str], after: dict[str, str]) -> None:
+    one = draft("The lilies are white.", "They are.", **tags)
+    HEAR._tag(one, Answer(0.9, "active", "suicide: 0.9; no phrase matched"))
+    assert one.tags == after
+    assert len(one.notes) == ("heard_kind" in after) + (tags.get("risk") != after["risk"])
 
 
 def test_a_tag_raises_the_demand() -> None:

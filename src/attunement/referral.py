@@ -70,6 +70,7 @@ class Verdict(NamedTuple):
     label: Judgement
     share: float
     because: str
+    kind: str | None = None  # the danger that was judged for
 
 
 class Mention(NamedTuple):
@@ -148,12 +149,12 @@ def judge_referral(referral: Referral, severity: Severity, *, kind: str | None =
     because = "; ".join([*faults, *reported, *dict.fromkeys(unfit),
                          *(["missing: " + ", ".join(missing)] if missing else [])])
     if faults:
-        return Verdict("wrong", share, because)
+        return Verdict("wrong", share, because, kind)
     if not missing:
-        return Verdict("complete", share, because)
+        return Verdict("complete", share, because, kind)
     # A question alone asks, it does not refer.
     refers = any(slot in held for slot in demanded if slot != "direct_ask")
-    return Verdict("partial" if refers else "none", share, because)
+    return Verdict("partial" if refers else "none", share, because, kind)
 
 
 def _held(referral: Referral, severity: Severity, kind: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from attunement.records import Record, Role, Turn
 from attunement.referral import slot_in
 
 NEAR_TURNS = 2  # of the person's own; in a long talk "tonight" mostly belongs to something else
+HEARD_KIND = "heard_kind"  # tag: the kind that a scorer hears where `risk_kind` names another
 
 
 class Found(Record):
@@ -84,23 +85,11 @@ def _questions() -> tuple[re.Pattern[str], ...]:
     return tuple(regex for _, regex in load_referral_phrases().slots["direct_ask"])
 
 
-def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity, str]:
-    """The severity and kind that a conversation and its tags tell of; a tag may raise the demand, never lower it.
-
-    The severity is the higher of tag and words. Suicide demands the most, so it is the kind when either names it, and
-    when neither names one. Raises DataError for a tag that is no severity or no kind.
-    """
-    found = risk_in(turns)
-    tagged = known_kind(tags)
-    severity = max(found.severity, Severity.of(tags.get("risk", "none")))
-    return severity, SUICIDE if found.kind == SUICIDE else tagged or found.kind or SUICIDE
-
-
-def known_kind(tags: Mapping[str, str]) -> str | None:
+def known_kind(tags: Mapping[str, str], name: str = "risk_kind") -> str | None:
     """The kind of risk that a tag names; None without the tag. Raises DataError for one that is no kind."""
-    kinds, tagged = load_risk_phrases().kinds, tags.get("risk_kind")
+    kinds, tagged = load_risk_phrases().kinds, tags.get(name)
     if tagged is not None and tagged not in kinds:
-        raise DataError(f"a tag `risk_kind` must be one of {', '.join(kinds)}.")
+        raise DataError(f"a tag `{name}` must be one of {', '.join(kinds)}.")
     return tagged
 
 
