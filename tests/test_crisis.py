@@ -88,6 +88,22 @@ def test_means_at_hand_in_another_turn_make_active_risk_imminent() -> None:
     assert risk_of(["The party is planned.", "everything is ready"]).severity == Severity.NONE
 
 
+@pytest.mark.parametrize("second", ["Not right now.", "I'm with her, she is sat with him next to me.", "her beside me"])
+def test_a_time_denied_and_a_person_near_make_no_thought_imminent(second: str) -> None:
+    assert risk_of(["I have thought of killing myself.", second]).severity == Severity.ACTIVE
+    assert risk_of([f"I have thought of killing myself. {second}"]).severity == Severity.ACTIVE
+
+
+@pytest.mark.parametrize("second", ["Right now.", "Why not right now?", "I'm not okay right now.", "It's next to me."])
+def test_a_time_and_what_lies_near_make_a_thought_imminent(second: str) -> None:
+    assert risk_of(["I have thought of killing myself.", second]).severity == Severity.IMMINENT
+
+
+def test_a_denied_time_in_the_same_sentence_makes_no_thought_imminent() -> None:
+    assert risk_of(["I think of killing myself, but not right now."]).severity == Severity.ACTIVE
+    assert risk_of(["I think of killing myself right now."]).severity == Severity.IMMINENT
+
+
 def test_a_yes_to_a_direct_question_tells_of_risk_and_a_no_does_not() -> None:
     asked = Turn(role="assistant", text="Are you thinking about killing yourself?")
     first = Turn(role="user", text="It is grey.")
