@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from attunement import demand, helplines, referral
-from attunement.demand import Demand, demanded, judge_dialogue
+from attunement.demand import Demand, demanded, judge_dialogue, since_of
 from attunement.errors import DataError
 from attunement.helplines import Helplines, load_helplines
 from attunement.phrases import SUICIDE, Severity
@@ -90,4 +90,4 @@ def _heard(item: Item, danger: crisis.Danger | None) -> Demand | DataError:
         return error
     heard = danger.kind if danger else None
     kinds = tuple(dict.fromkeys(kind for kind in (heard, tagged) if kind)) or (SUICIDE,)
-    return Demand(danger.severity if danger else Severity.NONE, kinds)
+    return Demand(danger.severity if danger else Severity.NONE, kinds, since_of(risk_in(crisis.said(item))))
