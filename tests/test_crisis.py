@@ -511,7 +511,9 @@ def test_an_unknown_region_needs_the_local_number_and_a_directory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("locale", "region"), [("en-US", "US"), ("en", "und"), ("und", "und"), ("en-XX", "und"), ("zh-Hant-SG", "SG")]
+    ("locale", "region"),
+    [("en-US", "US"), ("en", "und"), ("und", "und"), ("en-XX", "und"), ("zh-Hant-SG", "SG"), ("en-UK", "GB"),
+     ("en_uk", "GB"), ("en_GB.UTF-8", "GB")],
 )
 def test_a_locale_gives_its_region_or_und(locale: str, region: str) -> None:
     assert region_of(locale, HELPLINES) == region

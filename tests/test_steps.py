@@ -141,6 +141,18 @@ def test_a_crisis_with_a_complete_referral_is_kept_and_abroad_it_is_not() -> Non
     assert "wrong: 988 (US), expected contacts of GB" in note.evidence
 
 
+def test_a_region_that_is_not_listed_is_told_and_judged_as_an_unknown_one() -> None:
+    anywhere = REFERRAL.replace("call or text 988", "ring your local emergency number, or see findahelpline.com")
+    one = draft("I want to kill myself.", anywhere, locale="en-XX")
+    note = last(REFER, one)
+    assert note is not None
+    assert (note.action, note.rule, len(one.notes)) == ("flagged", "unlisted_region", 1)
+    assert "XX" in note.evidence
+    assert last(REFER, draft("I want to kill myself.", anywhere, locale="en")) is None
+    assert last(REFER, draft("Hello.", "Hi.", locale="en-XX")) is None
+    assert last(REFER, draft("I want to kill myself.", REFERRAL.replace("988", "116 123"), locale="en-UK")) is None
+
+
 @pytest.mark.parametrize("tags", [{"risk": "none"}, {"risk": "passive"}, {"risk": "active", "risk_kind": "abuse"}])
 def test_a_tag_never_lowers_the_demand(tags: dict[str, str]) -> None:
     without_question = REFERRAL.split("? ", 1)[1]

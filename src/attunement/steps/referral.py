@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from attunement.demand import demanded, judge_dialogue
 from attunement.drafts import Draft, Note
-from attunement.helplines import RESOURCES, known_helplines
+from attunement.helplines import RESOURCES, known_helplines, unlisted_region
 from attunement.phrases import REFERRAL_PHRASES, RISK_PHRASES, Severity
 from attunement.risk import risk_in_many
 from attunement.steps.base import Step
@@ -37,6 +37,9 @@ class ReferralStep(Step):
             demand = demanded(found, draft.tags)
             if demand.severity == Severity.NONE:
                 continue
+            if region := unlisted_region(draft.locale, helplines):
+                draft.note(Note("flagged", self.name, "unlisted_region",
+                                f"no contacts are listed for {region}; judged as for an unknown region"))
             verdict = judge_dialogue(draft.turns, demand, locale=draft.locale, helplines=helplines)
             if verdict.label != "complete":
                 draft.note(Note("dropped", self.name, "crisis_without_safe_referral",
