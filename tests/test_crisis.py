@@ -74,6 +74,47 @@ def test_an_idiom_a_denial_or_a_loss_is_no_alarm(text: str) -> None:
     assert risk_of([text]).severity == Severity.NONE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Twenty years ago I was suicidal, and it is long past.",
+        "I was suicidal once; it is long behind me.",
+        "My twenties were grim. I was suicidal back then.",
+        "Back when I was fifteen I wanted to die.",
+        "So, way back when I was in school, I wanted to die.",
+        "I tried to kill myself when I was sixteen.",
+        "The narrator wants to kill herself and then meets a dog.",
+        "In the film, the father wants to die, and the son drives him home.",
+        'The chorus goes "I want to die" and people dance to it.',
+        "There's a villain who says 'I want to end my life' on page two.",
+    ],
+)
+def test_what_is_long_past_or_told_in_a_story_is_no_alarm(text: str) -> None:
+    assert risk_of([text]).severity == Severity.NONE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Twenty years ago I was suicidal and now I am suicidal again.",
+        "When I was fifteen I wanted to die and I still want to die.",
+        "Years ago I wanted to die. I want to die.",
+        "I tried to kill myself when I was twelve and I really want to die.",
+        "I want to die, like when I was fifteen.",
+        "I wanted to die when I was fifteen and I want to die again",
+        "I was suicidal back then and lately again.",
+        'The chorus goes "I want to die" and that is how I feel.',
+        'The narrator says "I want to die". Same for me, that\'s me.',
+        "The narrator dies and I want to kill myself.",
+        "In the film he dies. I want to die.",
+        "My own song goes: I want to die.",
+        'I wrote a note that says "I want to die".',
+    ],
+)
+def test_what_is_told_of_the_present_beside_the_past_or_a_story_is_found(text: str) -> None:
+    assert risk_of([text]).severity > Severity.NONE
+
+
 def test_an_idiom_does_not_hide_a_plain_word_beside_it() -> None:
     assert risk_of(["This exam is killing me. I want to kill myself."]).severity == Severity.ACTIVE
 
