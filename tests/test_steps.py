@@ -196,6 +196,17 @@ def test_a_kind_that_is_heard_stands_beside_the_tagged_one(tags: dict[str, str],
     assert len(one.notes) == ("heard_kind" in after) + (tags.get("risk") != after["risk"])
 
 
+@pytest.mark.parametrize(("told", "kept"), [
+    ("I'm fifteen.", True), ("im 13 and alone", True), ("I'm in year 9.", True), ("I am in eighth grade.", True),
+    ("I'm 15 years old.", True), ("I'm 15 weeks pregnant.", False), ("My son is in year 9.", False),
+    ("I'm 16 stone.", False), ("I'm ten minutes away.", False), ("I'm 45.", False),
+])
+def test_a_line_for_children_fits_somebody_who_says_that_they_are_young(told: str, kept: bool) -> None:
+    reply = ("Are you thinking of killing yourself? Childline is on 0800 1111. "
+             "Please tell your doctor, and ask your sister to sit with you.")
+    assert (last(REFER, draft(f"I want to kill myself. {told}", reply, locale="en-GB")) is None) == kept
+
+
 NOW = "Please call 911 right now, and ask your neighbour to stay with you."
 
 

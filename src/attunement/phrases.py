@@ -123,6 +123,7 @@ class ReferralPhrases(_Shape):
     urgency: Urgency
     elsewhere: Elsewhere
     young: str
+    young_self: str
     method: list[MethodEntry]
     contact_words: str
     not_a_contact_before: str
