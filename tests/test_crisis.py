@@ -79,6 +79,8 @@ def test_an_idiom_a_denial_or_a_loss_is_no_alarm(text: str) -> None:
     [
         "Twenty years ago I was suicidal, and it is long past.",
         "I was suicidal once; it is long behind me.",
+        "I have just realised I was abused as a child.",
+        "I've just realised I was abused as a child.",
         "My twenties were grim. I was suicidal back then.",
         "Back when I was fifteen I wanted to die.",
         "So, way back when I was in school, I wanted to die.",
