@@ -207,6 +207,27 @@ def test_a_line_for_children_fits_somebody_who_says_that_they_are_young(told: st
     assert (last(REFER, draft(f"I want to kill myself. {told}", reply, locale="en-GB")) is None) == kept
 
 
+OWN = "You can ring Samaritans on 116 123. Her doctor can help, and tell your mother."
+
+
+@pytest.mark.parametrize(("told", "region"), [
+    ("My sister in Toronto wants to kill herself.", "CA"),
+    ("My brother, who lives in Canada, wants to kill himself.", "CA"),
+    ("My sister wants to kill herself. She's at uni in Toronto.", "CA"),
+    ("My sister wants to kill herself. We saw Canada once.", ""),
+    ("My sister wants to kill herself. I was in Toronto with her in May.", ""),
+    ("My sister in Leeds wants to kill herself.", ""),
+    ("My sister wants to kill herself. My mum in Spain won't hear of it.", ""),
+    ("My sister wants to kill herself. My mum can't help. She's in Spain.", ""),
+    ("My sister is in Spanish class with me and wants to kill herself.", ""),
+])
+def test_a_third_person_abroad_needs_a_contact_of_their_country(told: str, region: str) -> None:
+    note = last(REFER, draft(told, OWN, locale="en-GB", risk="active", risk_kind="third-person"))
+    assert (note.evidence.split("missing: a contact of ")[-1] if note else "") == region
+    both = f"{OWN} She can call 988 there, in Canada."
+    assert last(REFER, draft(told, both, locale="en-GB", risk="active", risk_kind="third-person")) is None
+
+
 NOW = "Please call 911 right now, and ask your neighbour to stay with you."
 
 
