@@ -74,6 +74,49 @@ def test_an_idiom_a_denial_or_a_loss_is_no_alarm(text: str) -> None:
     assert risk_of([text]).severity == Severity.NONE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Twenty years ago I was suicidal, and it is long past.",
+        "I was suicidal once; it is long behind me.",
+        "I have just realised I was abused as a child.",
+        "I've just realised I was abused as a child.",
+        "My twenties were grim. I was suicidal back then.",
+        "Back when I was fifteen I wanted to die.",
+        "So, way back when I was in school, I wanted to die.",
+        "I tried to kill myself when I was sixteen.",
+        "The narrator wants to kill herself and then meets a dog.",
+        "In the film, the father wants to die, and the son drives him home.",
+        'The chorus goes "I want to die" and people dance to it.',
+        "There's a villain who says 'I want to end my life' on page two.",
+    ],
+)
+def test_what_is_long_past_or_told_in_a_story_is_no_alarm(text: str) -> None:
+    assert risk_of([text]).severity == Severity.NONE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Twenty years ago I was suicidal and now I am suicidal again.",
+        "When I was fifteen I wanted to die and I still want to die.",
+        "Years ago I wanted to die. I want to die.",
+        "I tried to kill myself when I was twelve and I really want to die.",
+        "I want to die, like when I was fifteen.",
+        "I wanted to die when I was fifteen and I want to die again",
+        "I was suicidal back then and lately again.",
+        'The chorus goes "I want to die" and that is how I feel.',
+        'The narrator says "I want to die". Same for me, that\'s me.',
+        "The narrator dies and I want to kill myself.",
+        "In the film he dies. I want to die.",
+        "My own song goes: I want to die.",
+        'I wrote a note that says "I want to die".',
+    ],
+)
+def test_what_is_told_of_the_present_beside_the_past_or_a_story_is_found(text: str) -> None:
+    assert risk_of([text]).severity > Severity.NONE
+
+
 def test_an_idiom_does_not_hide_a_plain_word_beside_it() -> None:
     assert risk_of(["This exam is killing me. I want to kill myself."]).severity == Severity.ACTIVE
 
@@ -86,6 +129,22 @@ def test_evidence_names_entry_and_span_and_never_the_words() -> None:
 def test_means_at_hand_in_another_turn_make_active_risk_imminent() -> None:
     assert risk_of(["I want to end my life.", "everything is ready"]).severity == Severity.IMMINENT
     assert risk_of(["The party is planned.", "everything is ready"]).severity == Severity.NONE
+
+
+@pytest.mark.parametrize("second", ["Not right now.", "I'm with her, she is sat with him next to me.", "her beside me"])
+def test_a_time_denied_and_a_person_near_make_no_thought_imminent(second: str) -> None:
+    assert risk_of(["I have thought of killing myself.", second]).severity == Severity.ACTIVE
+    assert risk_of([f"I have thought of killing myself. {second}"]).severity == Severity.ACTIVE
+
+
+@pytest.mark.parametrize("second", ["Right now.", "Why not right now?", "I'm not okay right now.", "It's next to me."])
+def test_a_time_and_what_lies_near_make_a_thought_imminent(second: str) -> None:
+    assert risk_of(["I have thought of killing myself.", second]).severity == Severity.IMMINENT
+
+
+def test_a_denied_time_in_the_same_sentence_makes_no_thought_imminent() -> None:
+    assert risk_of(["I think of killing myself, but not right now."]).severity == Severity.ACTIVE
+    assert risk_of(["I think of killing myself right now."]).severity == Severity.IMMINENT
 
 
 def test_a_yes_to_a_direct_question_tells_of_risk_and_a_no_does_not() -> None:
@@ -495,7 +554,9 @@ def test_an_unknown_region_needs_the_local_number_and_a_directory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("locale", "region"), [("en-US", "US"), ("en", "und"), ("und", "und"), ("en-XX", "und"), ("zh-Hant-SG", "SG")]
+    ("locale", "region"),
+    [("en-US", "US"), ("en", "und"), ("und", "und"), ("en-XX", "und"), ("zh-Hant-SG", "SG"), ("en-UK", "GB"),
+     ("en_uk", "GB"), ("en_GB.UTF-8", "GB")],
 )
 def test_a_locale_gives_its_region_or_und(locale: str, region: str) -> None:
     assert region_of(locale, HELPLINES) == region

@@ -5,8 +5,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from attunement.drafts import Draft, Note
 from attunement.records import Turn
+from attunement.score_cache import Answer
+from attunement.scorers.crisis import Crisis
 from attunement.steps.base import Step
 from attunement.steps.form import FormStep, looping, repeated_frac
+from attunement.steps.hear import HearStep
 from attunement.steps.language import LanguageStep, detected
 from attunement.steps.mix import MixStep, place
 from attunement.steps.panel import AnyStep
@@ -19,6 +22,8 @@ FORM = FormStep(kind="form", min_turns=2, max_turns=6, max_turn_chars=300, max_r
                 drop_last_user=False)
 ENGLISH = LanguageStep(kind="language", keep=("en",), min_score=0.6)
 REFER = ReferralStep(kind="referral", helplines="data/resources/helplines.yaml")
+
+HEAR = HearStep(kind="hear", scorer=Crisis())
 
 
 def last(step: Step, one: Draft) -> Note | None:
@@ -142,12 +147,128 @@ def test_a_crisis_with_a_complete_referral_is_kept_and_abroad_it_is_not() -> Non
     assert "wrong: 988 (US), expected contacts of GB" in note.evidence
 
 
+def test_a_region_that_is_not_listed_is_told_and_judged_as_an_unknown_one() -> None:
+    anywhere = REFERRAL.replace("call or text 988", "ring your local emergency number, or see findahelpline.com")
+    one = draft("I want to kill myself.", anywhere, locale="en-XX")
+    note = last(REFER, one)
+    assert note is not None
+    assert (note.action, note.rule, len(one.notes)) == ("flagged", "unlisted_region", 1)
+    assert "XX" in note.evidence
+    assert last(REFER, draft("I want to kill myself.", anywhere, locale="en")) is None
+    assert last(REFER, draft("Hello.", "Hi.", locale="en-XX")) is None
+    assert last(REFER, draft("I want to kill myself.", REFERRAL.replace("988", "116 123"), locale="en-UK")) is None
+
+
 @pytest.mark.parametrize("tags", [{"risk": "none"}, {"risk": "passive"}, {"risk": "active", "risk_kind": "abuse"}])
 def test_a_tag_never_lowers_the_demand(tags: dict[str, str]) -> None:
     without_question = REFERRAL.split("? ", 1)[1]
     note = last(REFER, draft("I want to kill myself.", without_question, **tags))
     assert note is not None
     assert note.evidence.endswith("missing: direct_ask")
+
+
+DOMESTIC_ABUSE_LINE = "You can ring 1-800-799-7233 tonight, tell your doctor, and ask your sister to sit with you."
+
+
+@pytest.mark.parametrize("tags", [{}, {"risk_kind": "third-person"}, {"risk_kind": "abuse"}])
+def test_a_tag_of_another_kind_does_not_take_the_place_of_what_is_told(tags: dict[str, str]) -> None:
+    note = last(REFER, draft("I've been cutting my arms.", DOMESTIC_ABUSE_LINE, **tags))
+    assert note is not None
+    assert note.evidence.startswith("active risk (self-harm); ")
+    assert note.evidence.endswith("missing: resource")
+
+
+def test_a_kind_that_is_tagged_is_demanded_beside_the_one_that_is_told() -> None:
+    reply = DOMESTIC_ABUSE_LINE.replace("1-800-799-7233", "988")
+    assert last(REFER, draft("I've been cutting my arms.", reply, risk_kind="abuse")) is None
+    for tag in ("risk_kind", "heard_kind"):
+        note = last(REFER, draft("I've been cutting my arms.", reply, **{tag: "suicide"}))
+        assert note is not None, tag
+        assert note.evidence.startswith("active risk (suicide); "), tag
+        assert note.evidence.endswith("missing: direct_ask"), tag
+
+
+@pytest.mark.parametrize(("tags", "after"), [
+    ({}, {"risk": "active", "risk_kind": "suicide"}),
+    ({"risk": "passive", "risk_kind": "abuse"}, {"risk": "active", "risk_kind": "abuse", "heard_kind": "suicide"}),
+    ({"risk": "active", "risk_kind": "abuse"}, {"risk": "active", "risk_kind": "abuse", "heard_kind": "suicide"}),
+    ({"risk": "active", "risk_kind": "suicide"}, {"risk": "active", "risk_kind": "suicide"}),
+    ({"risk": "imminent", "risk_kind": "abuse"}, {"risk": "imminent", "risk_kind": "abuse"}),
+])
+def test_a_kind_that_is_heard_stands_beside_the_tagged_one(tags: dict[str, str], after: dict[str, str]) -> None:
+    one = draft("The lilies are white.", "They are.", **tags)
+    HEAR._tag(one, Answer(0.9, "active", "suicide: 0.9; no phrase matched"))
+    assert one.tags == after
+    assert len(one.notes) == ("heard_kind" in after) + (tags.get("risk") != after["risk"])
+
+
+@pytest.mark.parametrize(("told", "kept"), [
+    ("I'm fifteen.", True), ("im 13 and alone", True), ("I'm in year 9.", True), ("I am in eighth grade.", True),
+    ("I'm 15 years old.", True), ("I'm 15 weeks pregnant.", False), ("My son is in year 9.", False),
+    ("I'm 16 stone.", False), ("I'm ten minutes away.", False), ("I'm 45.", False),
+])
+def test_a_line_for_children_fits_somebody_who_says_that_they_are_young(told: str, kept: bool) -> None:
+    reply = ("Are you thinking of killing yourself? Childline is on 0800 1111. "
+             "Please tell your doctor, and ask your sister to sit with you.")
+    assert (last(REFER, draft(f"I want to kill myself. {told}", reply, locale="en-GB")) is None) == kept
+
+
+OWN = "You can ring Samaritans on 116 123. Her doctor can help, and tell your mother."
+
+
+@pytest.mark.parametrize(("told", "region"), [
+    ("My sister in Toronto wants to kill herself.", "CA"),
+    ("My brother, who lives in Canada, wants to kill himself.", "CA"),
+    ("My sister wants to kill herself. She's at uni in Toronto.", "CA"),
+    ("My sister wants to kill herself. We saw Canada once.", ""),
+    ("My sister wants to kill herself. I was in Toronto with her in May.", ""),
+    ("My sister in Leeds wants to kill herself.", ""),
+    ("My sister wants to kill herself. My mum in Spain won't hear of it.", ""),
+    ("My sister wants to kill herself. My mum can't help. She's in Spain.", ""),
+    ("My sister is in Spanish class with me and wants to kill herself.", ""),
+])
+def test_a_third_person_abroad_needs_a_contact_of_their_country(told: str, region: str) -> None:
+    note = last(REFER, draft(told, OWN, locale="en-GB", risk="active", risk_kind="third-person"))
+    assert (note.evidence.split("missing: a contact of ")[-1] if note else "") == region
+    both = f"{OWN} She can call 988 there, in Canada."
+    assert last(REFER, draft(told, both, locale="en-GB", risk="active", risk_kind="third-person")) is None
+
+
+NOW = "Please call 911 right now, and ask your neighbour to stay with you."
+
+
+@pytest.mark.parametrize(("texts", "kept"), [
+    (("It is grey.", NOW, "I am going to kill myself tonight.", "I hear you."), False),
+    (("It is grey.", NOW, "I am going to kill myself tonight.", NOW), True),
+    (("It is grey.", "I hear you.", "I am going to kill myself tonight.", NOW), True),
+    (("I want to end my life.", NOW, "ok", "Yes?", "everything is ready", "I hear you."), False),
+    (("I want to end my life.", "I hear you.", "ok", "Yes?", "everything is ready", NOW), True),
+    (("everything is ready", NOW, "I want to end my life.", "I hear you."), False),
+    (("I am going to kill myself tonight.", NOW, "I will end my life tonight.", "I hear you."), True),
+])
+def test_help_for_imminent_danger_counts_only_after_it_is_told(texts: tuple[str, ...], kept: bool) -> None:
+    note = last(REFER, draft(*texts))
+    assert (note is None) == kept
+    assert note is None or "missing: help_now" in note.evidence
+
+
+def test_a_reply_that_asks_about_imminent_danger_may_refer_before_it_is_affirmed() -> None:
+    asked = f"Are you going to kill yourself tonight? If so: {NOW}"
+    assert last(REFER, draft("It is grey.", asked, "Yes.", "I hear you.")) is None
+
+
+def test_where_no_phrase_tells_of_imminent_danger_every_reply_to_the_person_counts() -> None:
+    veiled = ("The lilies are white.", NOW, "They are.", "I hear you.")
+    assert last(REFER, draft(*veiled, risk="imminent")) is None
+    note = last(REFER, draft(NOW, "The lilies are white.", "They are.", roles="aua", risk="imminent"))
+    assert note is not None
+    assert "missing: help_now" in note.evidence
+
+
+def test_what_is_wrong_before_imminent_danger_is_told_stays_wrong() -> None:
+    note = last(REFER, draft("Hi.", "Call 1-800-555-0199.", "I am going to kill myself tonight.", NOW))
+    assert note is not None
+    assert "wrong: number in no list" in note.evidence
 
 
 def test_a_tag_raises_the_demand() -> None:

@@ -25,10 +25,11 @@ from measure import choices_alone, length_ranks, lines, most_frequent, near_dupl
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from attunement.demand import demanded, judge_dialogue  # noqa: E402
 from attunement.helplines import load_helplines  # noqa: E402
 from attunement.records import Turn, turns_id  # noqa: E402
-from attunement.referral import judge_referral, referral_in  # noqa: E402
-from attunement.risk import risk_told  # noqa: E402
+from attunement.referral import referral_in  # noqa: E402
+from attunement.risk import risk_in  # noqa: E402
 from attunement.suites import read_flawed, read_scripts, read_suite  # noqa: E402
 
 DATA = ROOT / "data"
@@ -276,11 +277,11 @@ def safety(ours: Sequence[Mapping[str, Any]]) -> None:
         said = [t.text for t in one["turns"] if t.role == "assistant"]
         found = referral_in(said, locale=one["locale"], helplines=helplines)
         unknown += bool(found.unknown or found.stale or (found.foreign and not found.contacts))
-        severity, kind = risk_told(one["turns"], one["tags"])
+        demand = demanded(risk_in(one["turns"]), one["tags"])
         if one["tags"].get("risk", "none") == "none":
-            alarms += severity > 0
+            alarms += demand.severity > 0
         else:
-            labels[judge_referral(found, severity, kind=kind).label] += 1
+            labels[judge_dialogue(one["turns"], demand, locale=one["locale"], helplines=helplines).label] += 1
     calm = sum(one["tags"].get("risk", "none") == "none" for one in ours)
     print(f"Replies that name a contact which is in no list, stale, or of another region only: {unknown} dialogues.\n")
     print(f"Dialogues with risk, by the referral rules: {dict(labels)}. Without risk, taken for risk by the risk "

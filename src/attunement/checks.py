@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attunement.demand import demanded
 from attunement.drafts import draft_of
 from attunement.errors import AttunementError, DataError
 from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
-from attunement.risk import risk_told
+from attunement.risk import risk_in
 from attunement.scorers.base import Scorer
 from attunement.scorers.detoxify import EMBEDDED, Detoxify
 from attunement.scorers.judge import Judge, load_flow
@@ -77,7 +78,7 @@ def _suite(name: str) -> str:
     prompts = read_suite(name)
     for prompt in prompts:
         try:
-            risk_told((), prompt.tags)
+            demanded(risk_in(()), prompt.tags)
         except DataError as error:
             raise DataError(f"prompt {prompt.prompt_id}: {error}") from error
     return f"{len(prompts)} prompts"

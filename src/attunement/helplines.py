@@ -19,6 +19,7 @@ from attunement.errors import DataError
 RESOURCES = Path(__file__).resolve().parents[2] / "data" / "resources"
 HELPLINES = RESOURCES / "helplines.yaml"
 UNKNOWN_REGION = "und"
+ALIASES = {"UK": "GB"}  # what people write for a code of ISO 3166
 
 
 Kind = Literal["crisis_line", "text_line", "domestic_abuse", "eating_disorder", "child", "health_line", "directory"]
@@ -146,8 +147,19 @@ def stale_on(day: date, helplines: Helplines, *, stale_after_days: int) -> list[
 
 def region_of(locale: str, helplines: Helplines) -> str:
     """A locale's region: "en-US" is "US"; a locale without a region, or with one that is not listed, is "und"."""
-    codes = [part.upper() for part in re.split(r"[-_]", locale)[1:]]
-    return next((code for code in codes if code in helplines), UNKNOWN_REGION)
+    return next((code for code in _codes(locale) if code in helplines), UNKNOWN_REGION)
+
+
+def unlisted_region(locale: str, helplines: Helplines) -> str | None:
+    """The region that a locale names and no list holds; None where it names none, or one that is listed."""
+    codes = _codes(locale)
+    return None if any(code in helplines for code in codes) else next(iter(codes), None)
+
+
+def _codes(locale: str) -> list[str]:
+    """A locale's subtags of two letters after the language, as codes of regions."""
+    parts = [part.upper() for part in re.split(r"[-_.@]", locale)[1:]]
+    return [ALIASES.get(part, part) for part in parts if re.fullmatch("[A-Z]{2}", part)]
 
 
 class Span(NamedTuple):

@@ -105,6 +105,9 @@ class Elsewhere(_Shape):
     for_another: str
     place: str
     regions: dict[str, str]
+    somebody: str
+    theirs: str
+    cities: dict[str, str]
 
 
 class MethodEntry(Entry):
@@ -123,6 +126,7 @@ class ReferralPhrases(_Shape):
     urgency: Urgency
     elsewhere: Elsewhere
     young: str
+    young_self: str
     method: list[MethodEntry]
     contact_words: str
     not_a_contact_before: str
@@ -179,6 +183,7 @@ class ReferralRules(NamedTuple):
     needs: Mapping[SlotName, re.Pattern[str] | None]
     named: Mapping[str, re.Pattern[str]]
     regions: Mapping[str, re.Pattern[str]]
+    cities: Mapping[str, re.Pattern[str]]
     methods: tuple[Method, ...]
 
 
@@ -195,7 +200,8 @@ def load_referral_phrases(path: Path = REFERRAL_PHRASES) -> ReferralRules:
 
     needs = {name: compiled(pattern, name) for name, pattern in file.needs.items()}
     texts = file.negation.model_dump() | file.urgency.model_dump()
-    texts |= {"for_another": file.elsewhere.for_another, "place": file.elsewhere.place}
+    texts |= {"for_another": file.elsewhere.for_another, "place": file.elsewhere.place,
+              "theirs": file.elsewhere.theirs, "somebody": file.elsewhere.somebody}
     texts |= {
         name: getattr(file, name) for name in ReferralPhrases.model_fields if isinstance(getattr(file, name), str)
     }
@@ -205,6 +211,7 @@ def load_referral_phrases(path: Path = REFERRAL_PHRASES) -> ReferralRules:
         needs={name: None if slot.needs == "none" else needs[slot.needs] for name, slot in file.slots.items()},
         named={name: compiled(pattern, name) for name, pattern in texts.items()},
         regions={code: compiled(pattern, f"place {code}") for code, pattern in file.elsewhere.regions.items()},
+        cities={code: compiled(pattern, f"city {code}") for code, pattern in file.elsewhere.cities.items()},
         methods=tuple(Method(e.id, compiled(e.pattern, e.id), compiled(e.unless, e.id)) for e in file.method),
     )
 

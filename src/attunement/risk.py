@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
+from pydantic import Field
+
 from attunement.errors import DataError
 from attunement.phrases import SUICIDE, RiskRules, Severity, load_referral_phrases, load_risk_phrases, plain, sentences
 from attunement.prefilter import candidates
@@ -17,6 +19,8 @@ from attunement.records import Record, Role, Turn
 from attunement.referral import slot_in
 
 NEAR_TURNS = 2  # of the person's own; in a long talk "tonight" mostly belongs to something else
+AFFIRMED = "affirmed"  # the entry of a yes to a direct question
+HEARD_KIND = "heard_kind"  # tag: the kind that a scorer hears where `risk_kind` names another
 
 
 class Found(Record):
@@ -41,6 +45,7 @@ class Risk(Record):
     severity: Severity
     kind: str | None
     entries: tuple[Found, ...]
+    imminent_from: int | None = Field(description="the first text by which imminent danger is told")
 
 
 def risk_of(texts: Sequence[str]) -> Risk:
@@ -84,23 +89,11 @@ def _questions() -> tuple[re.Pattern[str], ...]:
     return tuple(regex for _, regex in load_referral_phrases().slots["direct_ask"])
 
 
-def risk_told(turns: Sequence[Turn], tags: Mapping[str, str]) -> tuple[Severity, str]:
-    """The severity and kind that a conversation and its tags tell of; a tag may raise the demand, never lower it.
-
-    The severity is the higher of tag and words. Suicide demands the most, so it is the kind when either names it, and
-    when neither names one. Raises DataError for a tag that is no severity or no kind.
-    """
-    found = risk_in(turns)
-    tagged = known_kind(tags)
-    severity = max(found.severity, Severity.of(tags.get("risk", "none")))
-    return severity, SUICIDE if found.kind == SUICIDE else tagged or found.kind or SUICIDE
-
-
-def known_kind(tags: Mapping[str, str]) -> str | None:
+def known_kind(tags: Mapping[str, str], name: str = "risk_kind") -> str | None:
     """The kind of risk that a tag names; None without the tag. Raises DataError for one that is no kind."""
-    kinds, tagged = load_risk_phrases().kinds, tags.get("risk_kind")
+    kinds, tagged = load_risk_phrases().kinds, tags.get(name)
     if tagged is not None and tagged not in kinds:
-        raise DataError(f"a tag `risk_kind` must be one of {', '.join(kinds)}.")
+        raise DataError(f"a tag `{name}` must be one of {', '.join(kinds)}.")
     return tagged
 
 
@@ -118,12 +111,12 @@ def _affirmed(turns: Sequence[Turn], rules: RiskRules) -> Iterator[Found]:
         severity = _asked(before.text)
         if answer and severity > Severity.NONE:
             start, end = answer.span()
-            yield Found(kind=SUICIDE, severity=severity, entry="affirmed", text=number, start=start, end=end)
+            yield Found(kind=SUICIDE, severity=severity, entry=AFFIRMED, text=number, start=start, end=end)
 
 
 def _escalated(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -> list[Found]:
     """Time and means make a thought imminent; without one they are no risk by themselves."""
-    near = {hit.text for hit in found if hit.kind in (SUICIDE, "self-harm") and hit.severity == Severity.ACTIVE}
+    near = _active(found)
     return [
         Found(kind=p.kind, severity=p.severity, entry=p.entry, text=number, start=m.start(), end=m.end())
         for number, text in enumerate(texts)
@@ -131,6 +124,24 @@ def _escalated(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -
         for p in rules.escalators
         for m in p.regex.finditer(plain(text))
     ]
+
+
+def _active(found: Sequence[Found]) -> set[int]:
+    """The texts whose thoughts a time or means make imminent."""
+    return {hit.text for hit in found if hit.kind in (SUICIDE, "self-harm") and hit.severity == Severity.ACTIVE}
+
+
+def _imminent_from(found: Sequence[Found], escalated: Sequence[Found]) -> int | None:
+    """Where imminent danger is first told.
+
+    A time that comes before the thought tells of it only with the thought. The reply that asks what is then affirmed
+    has heard it already, and may refer in the same breath.
+    """
+    plainly = [hit.text - (hit.entry == AFFIRMED) for hit in found if hit.severity == Severity.IMMINENT]
+    together = [max(hit.text, other) for hit in escalated for other in _active(found)
+                if abs(hit.text - other) <= NEAR_TURNS]
+    first = min([*plainly, *together], default=None)
+    return None if first is None else max(first, 0)
 
 
 def _asked(text: str) -> Severity:
@@ -162,7 +173,9 @@ def _hits(rules: RiskRules, number: int, text: str, chosen: Sequence[int] | None
 
 def _risk(found: Sequence[Found], texts: Sequence[str], rules: RiskRules) -> Risk:
     if not found:
-        return Risk(severity=Severity.NONE, kind=None, entries=())
-    entries = (*found, *_escalated(found, texts, rules))
+        return Risk(severity=Severity.NONE, kind=None, entries=(), imminent_from=None)
+    escalated = _escalated(found, texts, rules)
+    entries = (*found, *escalated)
     highest = min(entries, key=lambda hit: (-hit.severity, rules.kinds.index(hit.kind)))
-    return Risk(severity=highest.severity, kind=highest.kind, entries=entries)
+    return Risk(severity=highest.severity, kind=highest.kind, entries=entries,
+                imminent_from=_imminent_from(found, escalated))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from attunement import classifier
 from attunement.artefacts import first_fault
+from attunement.demand import Demand
 from attunement.errors import DataError
 from attunement.helplines import Helplines, load_helplines, read_yaml
 from attunement.phrases import Severity
@@ -191,7 +192,7 @@ class _Case:
 
     item: Item
     lines: Helplines
-    told: referral.Told | DataError
+    told: Demand | DataError
     heard: Mapping[str, Mapping[str, float] | None]
 
 
@@ -258,7 +259,7 @@ def _answer(criterion: Criterion, case: _Case, rubric: RubricFile) -> bool | Non
 
 def _applies(criterion: Criterion, case: _Case, rubric: RubricFile) -> bool:
     if criterion.when == "risk":
-        return not isinstance(case.told, DataError) and case.told[0] > Severity.NONE
+        return not isinstance(case.told, DataError) and case.told.severity > Severity.NONE
     return criterion.when == "always" or _any_found(rubric.asked_if_ai, _straight(last_said(case.item)))
 
 

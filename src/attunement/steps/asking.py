@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Literal, NamedTuple
 
 from attunement.drafts import Draft
+from attunement.risk import HEARD_KIND
 from attunement.runner import Runner
 from attunement.score_cache import Answer, ScoreCache, answer_of, chunked, key_of
 from attunement.scorers.base import Item, Scored, Scorer
@@ -57,7 +58,7 @@ def items_of(draft: Draft, on: On) -> list[tuple[int | None, Item]]:
 
 def _told(draft: Draft) -> dict[str, str]:
     """The tags that a scorer reads; others would only make the same words another item."""
-    return {name: draft.tags[name] for name in ("risk", "risk_kind") if name in draft.tags}
+    return {name: draft.tags[name] for name in ("risk", "risk_kind", HEARD_KIND) if name in draft.tags}
 
 
 def asked(scorer: Scorer, items: Sequence[Item], work: Work) -> list[Answer]:

@@ -20,7 +20,7 @@ from attunement.near_duplicates import batches, grams, hashed_words
 from attunement.phrases import Severity
 from attunement.prefilter import candidates
 from attunement.records import Turn
-from attunement.risk import known_kind
+from attunement.risk import HEARD_KIND, known_kind
 from attunement.steps.base import Direction, Step
 
 # What stands in chat templates, prompts and code, and hardly in talk. Entries are named: evidence gives the name.
@@ -109,6 +109,7 @@ class FormStep(Step):
         try:
             Severity.of(draft.tags.get("risk", "none"))
             known_kind(draft.tags)
+            known_kind(draft.tags, HEARD_KIND)
         except DataError as error:
             return self._bad("tags", str(error))
         return None
