@@ -1,5 +1,7 @@
 """Steps of curation: what each takes out, mends or tells, and why; overrides tighten and never loosen."""
 
+import json
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -224,6 +226,29 @@ def test_a_limit_may_be_set_where_there_was_none_and_not_taken_away() -> None:
         read.validate_python(declared | {"overrides": {"x": {"drop_at_least": None}}})
     with pytest.raises(ValidationError, match="may not change it"):
         read.validate_python(declared | {"overrides": {"x": {"take": "min"}}})
+
+
+def test_a_source_may_have_a_list_of_its_own() -> None:
+    read = TypeAdapter(AnyStep)
+    declared = ENGLISH.model_dump(mode="json") | {"overrides": {"forum": {"keep": ["de"]}}}
+    spoken = read.validate_json(json.dumps(declared))
+    assert (spoken.for_source("forum").keep, spoken.for_source("other").keep) == (("de",), ("en",))
+    graded = tiers(overrides={"forum": {"drop": []}})
+    one, other = draft("a", "b"), draft("a", "b")
+    one.source = "forum"
+    graded.run([one, other])
+    assert (one.out, other.out) == (False, True)
+
+
+@pytest.mark.parametrize(("step", "changes", "why"), [
+    (ENGLISH, {"keep": "de"}, r"overrides\.forum\.keep: Input should be a valid array"),
+    (ENGLISH, {"keep": ["de", 1]}, r"overrides\.forum\.keep\.1: Input should be a valid string"),
+    (ENGLISH, {"min_score": "0.5"}, r"overrides\.forum\.min_score: Input should be a valid number"),
+    (tiers(), {"drop": ["bronze"]}, r"overrides\.forum\.drop: "),
+])
+def test_what_a_source_overrides_wrongly_is_named(step: Step, changes: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        type(step).model_validate(step.model_dump() | {"overrides": {"forum": changes}})
 
 
 def test_a_system_turn_is_left_out_and_told() -> None:
