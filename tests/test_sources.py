@@ -290,6 +290,19 @@ def test_an_array_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None
     assert told(rows) == [(4, "the file", "not JSON from here on")]
 
 
+@pytest.mark.parametrize("around", ["", "\n\n"])
+def test_in_an_array_on_one_line_each_object_has_its_number_for_a_place(tmp_path: Path, around: str) -> None:
+    elements = [messages(f"kettle {number}", "oh").decode() for number in range(3)]
+    path = tmp_path / "t.json"
+    path.write_text(f"{around}[{', '.join(elements)}]{around}", encoding="utf-8")
+    assert [(row.line, said(row)[0]) for row in of("messages", path)] == [
+        (1, "user: kettle 0"), (2, "user: kettle 1"), (3, "user: kettle 2")]
+    path.write_text(f"[{', '.join(elements)[:-5]}", encoding="utf-8")
+    rows = of("messages", path)
+    assert [row.line for row in rows] == [1, 2, 3]
+    assert told(rows) == [(3, "the file", "not JSON from here on")]
+
+
 def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("in/b.jsonl", "a.ndjson", "notes.md", ".hidden.jsonl"):
