@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from attunement.drafts import Draft, Note
+from attunement.errors import DataError
 from attunement.records import Turn
 from attunement.steps.base import Step
 from attunement.steps.form import FormStep, looping, repeated_frac
@@ -193,6 +194,29 @@ def test_a_mix_keeps_shares_and_caps_by_hash_whatever_the_order() -> None:
     assert kept(1) == kept(-1)
     assert 10 + 30 < len(kept(1)) < 10 + 70
     assert 0 <= place("x") < 1
+
+
+def mix(by: str, **caps: int) -> MixStep:
+    return MixStep(kind="mix", by=by, cap=None, caps=caps, keep_frac={})
+
+
+def test_a_mix_by_a_tag_that_no_dialogue_carries_is_refused_with_those_that_are_there() -> None:
+    drafts = [draft("a", "b", topic="grief", tier="gold")]
+    with pytest.raises(DataError, match=r"mix by 'topics': none of 1 dialogues carries such a tag. There are source "
+                                        r"and the tags tier, topic. Did you mean 'topic'\?"):
+        mix("topics", grief=1).each(drafts)
+    mix("risk", none=1).each(drafts)
+    mix("topics", grief=1).each([])
+    assert not drafts[0].out
+
+
+def test_a_value_of_a_mix_that_no_dialogue_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    drafts = [draft("a", "b", topic="grief"), draft("c", "d")]
+    mix("topic", greif=1, none=1).each(drafts)
+    assert capsys.readouterr().err == (
+        "curate: mix by topic: 'greif' is declared, and no dialogue has it. Did you mean 'grief'?\n")
+    mix("source", toy=2).each(drafts)
+    assert not capsys.readouterr().err
 
 
 OVERRIDES = {
