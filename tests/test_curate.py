@@ -234,6 +234,21 @@ def test_the_ledger_of_a_run_that_was_stopped_can_be_asked_until_one_succeeds(
     assert [path.name for path in Path("out").iterdir()] == ["curate"]
 
 
+def test_a_source_of_which_no_row_was_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *map(harmless, range(40))))
+    Path("empty.jsonl").touch()
+    other = ("    - {kind: messages, name: other, files: empty.jsonl, licence: CC0-1.0, consent: made up}\n"
+             "  helplines: &helplines")
+    text = Path("params.yaml").read_text(encoding="utf-8").replace("  helplines: &helplines", other, 1)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    told = capsys.readouterr().err
+    assert "curate: source 'other' has files, and no row was read from them\n" in told
+    assert "source 'attunement'" not in told
+
+
 def test_an_empty_glob_ends_the_stage_with_the_name_of_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

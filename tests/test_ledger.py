@@ -250,6 +250,23 @@ def test_names_with_colons_and_limits_below_nought_are_limits() -> None:
     assert questions.limit_of("rubric:support<-1e-1") == ("rubric:support", "<", -0.1)
 
 
+def test_every_question_can_be_asked_of_one_source(tmp_path: Path) -> None:
+    before = made(tmp_path / "a", kept("aa"), kept("ab", 2, source="x"), kept("ac", 3, source="gone"))
+    after = made(tmp_path / "b", kept("aa", evidence="val"),
+                 note("ab", "changed", "repair", "text", line=2, source="x"), beyond("ab", 0.9, 2, seq=1, source="x"))
+    assert told(after, "--source", "x").startswith("1 read = 0 kept + 1 dropped + 0 quarantined\n")
+    assert "toy" not in told(after, "--source", "x").split()
+    assert [json.loads(line)["id"] for line in told(after, "--why", "a", "--source", "toy", "--json").splitlines()] == [
+        "aa"]
+    told_of = told(after, "--against", str(before), "--source", "x")
+    assert told_of.startswith("1 rows decided otherwise, 0 new, 0 gone")
+    assert "kept in val" not in told_of
+    gone = told(after, "--against", str(before), "--source", "gone")
+    assert gone.startswith("0 rows decided otherwise, 0 new, 1 gone")
+    for arguments in ([], ["--why", "aa"], ["--show", "kept"], ["--against", str(before)]):
+        assert "no row of a source 'y' is here" in refused(after, *arguments, "--source", "y")
+
+
 def test_what_changed_is_told_by_fate(at: Path, tmp_path: Path) -> None:
     other = published(tmp_path / "two", *ROWS[:-1], harmless(77))
     text = told(at, "--against", str(other))

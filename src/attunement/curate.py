@@ -195,6 +195,10 @@ def main() -> None:
     with running(params.engine) as runner:
         work = Work(runner, cache)
         done = curate(params, rows, work)
+        read = {draft.source for draft in done.drafts}
+        for source in params.sources:
+            if source.name not in read:
+                print(f"curate: source '{source.name}' has files, and no row was read from them", file=sys.stderr)
         check_all(done, params)
         labelled = [one for name in LABELLED for one in read_flawed(name)]
         measured = flaws.measured(params.steps, labelled, work)
