@@ -54,9 +54,11 @@ def beyond(key: str, score: float, line: int = 1, *, op: str = ">=", limit: floa
     return note(key, "dropped", "score", "toxic", line=line, score=score, op=op, limit=limit, **more)
 
 
-def made(folder: Path, *rows: LedgerRow, scores: dict[str, float | None] | None = None) -> Path:
+def made(
+    folder: Path, *rows: LedgerRow, scores: dict[str, float | None] | None = None, scorer: str = "toxic"
+) -> Path:
     write_parquet(folder / "ledger.parquet", rows, ledger_schema())
-    given = [DialogueScore(id=key, scorer="toxic", version="1", value=value) for key, value in (scores or {}).items()]
+    given = [DialogueScore(id=key, scorer=scorer, version="1", value=value) for key, value in (scores or {}).items()]
     write_parquet(folder / "scores.parquet", given, score_schema())
     return folder
 
@@ -238,6 +240,18 @@ def test_the_side_of_a_limit_that_dropped_nothing_is_read_from_the_params(
     assert "instead of no limit" in " ".join(told(tmp_path, "--if", "toxic>=0.4").split())
     monkeypatch.setattr("attunement.cli_data._declared_sides", {"toxic": {"<"}}.__getitem__)
     assert "dropping at < 0.4" in told(tmp_path, "--if", "toxic=0.4")
+
+
+@pytest.mark.parametrize("told_limit", ["crisis>=0.9", "crisis=0.9", "crisis<0.2"])
+def test_what_is_heard_drops_nothing_and_so_its_limit_cannot_be_foretold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told_limit: str
+) -> None:
+    made(tmp_path, note("aa", "changed", "hear", "risk", score=0.95, op=">=", limit=0.7), kept("aa", seq=1),
+         scores={"aa": 0.95}, scorer="crisis")
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be foretold without a run: step hear drops nothing by it" in refused(tmp_path, "--if", told_limit)
+    monkeypatch.setattr("attunement.cli_data._declared_sides", {"crisis": {">="}}.__getitem__)
+    assert "1 kept dialogues would be dropped" in told(tmp_path, "--if", "crisis>=0.9")
 
 
 @pytest.mark.parametrize("told_limit", ["toxic", "=1", "toxic=", "toxic=high", "toxic=nan", "toxic==1", "toxic>1"])

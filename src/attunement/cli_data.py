@@ -19,6 +19,7 @@ from attunement.compare_data import NO_TAG, Comparison, Spread, compare, shift
 from attunement.drafts import draft_of
 from attunement.errors import AttunementError, DataError, ends_clearly
 from attunement.params import load
+from attunement.scorers.crisis import NAME as HEARD
 from attunement.sources.base import Row, Source
 from attunement.sources.lines import CutError
 from attunement.splits import SPLITS
@@ -172,6 +173,12 @@ def _shifted(before: Sequence[questions.Count], after: Sequence[questions.Count]
 def _forecast(table: "pyarrow.Table", at: Path, told: str, source: str | None, limit: int, *, as_json: bool) -> None:
     scorer, op, wanted = questions.limit_of(told)
     scores = questions.scores_of(at, scorer)
+    if scorer == HEARD and not (questions.sides(table, scorer) or _declared_sides(scorer)):
+        raise DataError(f"what another limit of {scorer} would do cannot be foretold without a run: step hear drops "
+                        "nothing by it. It writes into the tags what danger is told, and the steps after it (referral, "
+                        "tiers, mix) and the sample decide by these tags, each about other dialogues than now. Change "
+                        "hear's scorer.threshold in params.yaml, run `dvc repro curate`, and ask `attune ledger "
+                        "--against HEAD`.")
     table = table if source is None else questions.of_source(table, source)
     op = op if op != "=" else _side(table, scorer, wanted)
     found = questions.forecast(table, scores, scorer, wanted, op=op)
