@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,46 @@ def test_what_a_killed_process_left_in_the_partial_folder_is_not_published(tmp_p
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial/stale.txt").write_text("stale")
     assert "stale.txt" not in manifest_of(published(tmp_path / "out"))
+    assert beside(tmp_path / "out") == ["out"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from attunement.artefacts import publishing
+with publishing(Path(sys.argv[1])) as partial:
+    (partial / "stale.txt").write_text("stale")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_run_leaves_its_partial_folder_and_the_next_one_removes_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert done.returncode == -9
+    (left,) = beside(out)
+    assert left.startswith(".out.partial-")
+    published(out)
+    assert beside(out) == ["out"]
+
+
+def test_of_two_runs_at_once_neither_takes_the_others_folder_and_the_last_to_end_stands(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with publishing(out) as longer:
+        write_text(longer / "a.txt", "longer")
+        with publishing(out) as shorter:
+            write_text(shorter / "b.txt", "shorter")
+        assert list(manifest_of(verify(out))) == ["b.txt"]
+    assert list(manifest_of(verify(out))) == ["a.txt"]
+    assert beside(out) == ["out"]
+
+
+def test_many_runs_that_end_together_publish_one_whole_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: published(out, f"run {number}"), range(40)))
+    assert len({(verify(out) / name).read_text() for name in ("a.txt", "deep/b.txt")}) == 1
+    assert beside(out) == ["out"]
 
 
 def killed_between_renames(out: Path) -> None:
@@ -122,7 +165,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatc
     out, rename = published(tmp_path / "out"), Path.rename
 
     def fails_for_partial(self: Path, target: Path) -> Path:
-        if self.name == ".out.partial":
+        if self.name.startswith(".out.partial"):
             raise OSError(errno.EIO, "toy")
         return rename(self, target)
 

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from attunement import curate as stage
 from attunement.artefacts import manifest_of, read_parquet, verify
+from attunement.cli import app
 from attunement.curate import Curated, check_quarantine, check_splits, curate, publish
 from attunement.errors import DataError
 from attunement.params import load
@@ -143,7 +145,13 @@ def test_too_much_quarantine_is_an_error_that_names_file_and_line() -> None:
 
 def test_nothing_left_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no dialogue is left for: train, val"):
-        check_splits(curated().splits)
+        check_splits(curated())
+
+
+def test_a_corpus_that_is_one_group_is_told_its_size_and_where_it_begins() -> None:
+    rows = [replace(harmless(number), group="all") for number in range(1, 31)]
+    with pytest.raises(DataError, match=r"Fit are 30 dialogues in 1 groups.* has 30 and begins at toy\.jsonl:1:"):
+        check_splits(curated(*rows))
 
 
 def words_of(*rows: Row) -> set[str]:
@@ -204,7 +212,41 @@ def test_a_broken_row_ends_the_stage_with_its_place_and_publishes_nothing(
     told = capsys.readouterr().err
     assert "data/sources/attunement/toy.jsonl:21  tags: a tag `risk` must be one of none" in told
     assert "lilies" not in told
-    assert not Path("out").exists()
+    assert not Path("out/curate").exists()
+
+
+def test_the_ledger_of_a_run_that_was_stopped_can_be_asked_until_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*map(harmless, range(20)), harmless(3), row("The lilies are white.", "They are.", risk="severe")]
+    monkeypatch.chdir(project(tmp_path, *rows))
+    with pytest.raises(SystemExit):
+        stage.main()
+    told = capsys.readouterr().err
+    assert "Rows of this run: read 22, kept 20, dropped 1, quarantined 1." in told
+    assert "1  dropped by duplicates: exact_duplicate\n" in told
+    assert "1  quarantined by form: tags\n" in told
+    assert "`attune ledger --at out/curate.failed`" in told
+    asked = CliRunner().invoke(app, ["ledger", "--at", "out/curate.failed", "--show", "tags"])
+    assert "toy.jsonl:22" in asked.output
+    write(Path("data/sources/attunement/toy.jsonl"), *rows[:-1])
+    stage.main()
+    assert [path.name for path in Path("out").iterdir()] == ["curate"]
+
+
+def test_a_source_of_which_no_row_was_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *map(harmless, range(40))))
+    Path("empty.jsonl").touch()
+    other = ("    - {kind: messages, name: other, files: empty.jsonl, licence: CC0-1.0, consent: made up}\n"
+             "  helplines: &helplines")
+    text = Path("params.yaml").read_text(encoding="utf-8").replace("  helplines: &helplines", other, 1)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    told = capsys.readouterr().err
+    assert "curate: source 'other' has files, and no row was read from them\n" in told
+    assert "source 'attunement'" not in told
 
 
 def test_an_empty_glob_ends_the_stage_with_the_name_of_the_source(
@@ -250,7 +292,7 @@ def test_the_shipped_corpus_gives_sixty_dialogues_or_more_each_alternating_and_l
     with running(declared.engine) as runner:
         done = curate(declared.model_copy(update={"steps": cheap}), rows, Work(runner, ScoreCache(None)))
     check_quarantine(done, declared.max_quarantined_frac)
-    check_splits(done.splits)
+    check_splits(done)
     assert len(kept(done)) >= 60
     for dialogue in kept(done):
         roles = [turn.role for turn in dialogue.turns]

@@ -54,9 +54,11 @@ def beyond(key: str, score: float, line: int = 1, *, op: str = ">=", limit: floa
     return note(key, "dropped", "score", "toxic", line=line, score=score, op=op, limit=limit, **more)
 
 
-def made(folder: Path, *rows: LedgerRow, scores: dict[str, float | None] | None = None) -> Path:
+def made(
+    folder: Path, *rows: LedgerRow, scores: dict[str, float | None] | None = None, scorer: str = "toxic"
+) -> Path:
     write_parquet(folder / "ledger.parquet", rows, ledger_schema())
-    given = [DialogueScore(id=key, scorer="toxic", version="1", value=value) for key, value in (scores or {}).items()]
+    given = [DialogueScore(id=key, scorer=scorer, version="1", value=value) for key, value in (scores or {}).items()]
     write_parquet(folder / "scores.parquet", given, score_schema())
     return folder
 
@@ -240,6 +242,18 @@ def test_the_side_of_a_limit_that_dropped_nothing_is_read_from_the_params(
     assert "dropping at < 0.4" in told(tmp_path, "--if", "toxic=0.4")
 
 
+@pytest.mark.parametrize("told_limit", ["crisis>=0.9", "crisis=0.9", "crisis<0.2"])
+def test_what_is_heard_drops_nothing_and_so_its_limit_cannot_be_foretold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told_limit: str
+) -> None:
+    made(tmp_path, note("aa", "changed", "hear", "risk", score=0.95, op=">=", limit=0.7), kept("aa", seq=1),
+         scores={"aa": 0.95}, scorer="crisis")
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be foretold without a run: step hear drops nothing by it" in refused(tmp_path, "--if", told_limit)
+    monkeypatch.setattr("attunement.cli_data._declared_sides", {"crisis": {">="}}.__getitem__)
+    assert "1 kept dialogues would be dropped" in told(tmp_path, "--if", "crisis>=0.9")
+
+
 @pytest.mark.parametrize("told_limit", ["toxic", "=1", "toxic=", "toxic=high", "toxic=nan", "toxic==1", "toxic>1"])
 def test_a_limit_that_is_none_is_refused_with_the_form_expected(told_limit: str) -> None:
     with pytest.raises(DataError, match="--if takes SCORER=LIMIT"):
@@ -248,6 +262,23 @@ def test_a_limit_that_is_none_is_refused_with_the_form_expected(told_limit: str)
 
 def test_names_with_colons_and_limits_below_nought_are_limits() -> None:
     assert questions.limit_of("rubric:support<-1e-1") == ("rubric:support", "<", -0.1)
+
+
+def test_every_question_can_be_asked_of_one_source(tmp_path: Path) -> None:
+    before = made(tmp_path / "a", kept("aa"), kept("ab", 2, source="x"), kept("ac", 3, source="gone"))
+    after = made(tmp_path / "b", kept("aa", evidence="val"),
+                 note("ab", "changed", "repair", "text", line=2, source="x"), beyond("ab", 0.9, 2, seq=1, source="x"))
+    assert told(after, "--source", "x").startswith("1 read = 0 kept + 1 dropped + 0 quarantined\n")
+    assert "toy" not in told(after, "--source", "x").split()
+    assert [json.loads(line)["id"] for line in told(after, "--why", "a", "--source", "toy", "--json").splitlines()] == [
+        "aa"]
+    told_of = told(after, "--against", str(before), "--source", "x")
+    assert told_of.startswith("1 rows decided otherwise, 0 new, 0 gone")
+    assert "kept in val" not in told_of
+    gone = told(after, "--against", str(before), "--source", "gone")
+    assert gone.startswith("0 rows decided otherwise, 0 new, 1 gone")
+    for arguments in ([], ["--why", "aa"], ["--show", "kept"], ["--against", str(before)]):
+        assert "no row of a source 'y' is here" in refused(after, *arguments, "--source", "y")
 
 
 def test_what_changed_is_told_by_fate(at: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from attunement.records import Turn
 from attunement.sources.base import Row, Source
 from attunement.sources.messages import Messages
 from attunement.sources.panel import AnySource
+from attunement.sources.sharegpt import conversation_of
 
 
 def source(files: str) -> Messages:
@@ -127,10 +128,21 @@ def test_a_licence_that_says_nothing_is_not_declared(field: str, word: str) -> N
 def test_sharegpt_is_read_with_parts_of_one_conversation_in_one_group() -> None:
     rows = of("sharegpt", SAMPLES / "sharegpt.json", locale="en")
     assert said(rows[0]) == ["user: The kettle is cold.", "assistant: Shall we warm it?"]
-    assert [(row.group, row.line, row.locale) for row in rows[:2]] == [("kettle", 2, "en"), ("kettle", 3, "en")]
+    assert [(row.group, row.line, row.locale) for row in rows[:2]] == [("QWJhYvA", 2, "en"), ("QWJhYvA", 3, "en")]
     ((line, at, what),) = told(rows)
     assert (line, at) == (4, "conversations.0.from")
     assert "unknown role" in (what or "")
+
+
+@pytest.mark.parametrize(("key", "group"), [
+    ("QWJhYvA_0", "QWJhYvA"), ("i6IyJda_17", "i6IyJda"), ("hRPPgZT_102", "hRPPgZT"), ("rgx4tq2_0", "rgx4tq2"),
+    ("0b1f7c1e-9d3a-4e56-8a1b-2c3d4e5f6a7b_1", "0b1f7c1e-9d3a-4e56-8a1b-2c3d4e5f6a7b"),
+    ("conv_0", "conv_0"), ("conversation_59", "conversation_59"), ("Dialogue_4", "Dialogue_4"), ("CHATS_4", "CHATS_4"),
+    ("identity_0", "identity_0"), ("train_v2_7", "train_v2_7"), ("a1_0", "a1_0"), ("QWJhYvA", "QWJhYvA"),
+    ("QWJhYvA_x", "QWJhYvA_x"), ("_0", "_0"), ("", ""),
+])
+def test_parts_are_told_by_an_id_and_a_word_that_numbers_a_file_is_none(key: str, group: str) -> None:
+    assert conversation_of(key) == group
 
 
 def test_alpaca_joins_instruction_and_input_and_refuses_an_empty_output() -> None:
@@ -276,6 +288,19 @@ def test_an_array_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None
     rows = of("sharegpt", path)
     assert [row.line for row in rows] == [2, 3, 4]
     assert told(rows) == [(4, "the file", "not JSON from here on")]
+
+
+@pytest.mark.parametrize("around", ["", "\n\n"])
+def test_in_an_array_on_one_line_each_object_has_its_number_for_a_place(tmp_path: Path, around: str) -> None:
+    elements = [messages(f"kettle {number}", "oh").decode() for number in range(3)]
+    path = tmp_path / "t.json"
+    path.write_text(f"{around}[{', '.join(elements)}]{around}", encoding="utf-8")
+    assert [(row.line, said(row)[0]) for row in of("messages", path)] == [
+        (1, "user: kettle 0"), (2, "user: kettle 1"), (3, "user: kettle 2")]
+    path.write_text(f"[{', '.join(elements)[:-5]}", encoding="utf-8")
+    rows = of("messages", path)
+    assert [row.line for row in rows] == [1, 2, 3]
+    assert told(rows) == [(3, "the file", "not JSON from here on")]
 
 
 def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Steps of curation: what each takes out, mends or tells, and why; overrides tighten and never loosen."""
 
+import json
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from attunement.drafts import Draft, Note
+from attunement.errors import DataError
 from attunement.records import Turn
 from attunement.score_cache import Answer
 from attunement.scorers.crisis import Crisis
@@ -320,6 +323,29 @@ def test_a_mix_keeps_shares_and_caps_by_hash_whatever_the_order() -> None:
     assert 0 <= place("x") < 1
 
 
+def mix(by: str, **caps: int) -> MixStep:
+    return MixStep(kind="mix", by=by, cap=None, caps=caps, keep_frac={})
+
+
+def test_a_mix_by_a_tag_that_no_dialogue_carries_is_refused_with_those_that_are_there() -> None:
+    drafts = [draft("a", "b", topic="grief", tier="gold")]
+    with pytest.raises(DataError, match=r"mix by 'topics': none of 1 dialogues carries such a tag. There are source "
+                                        r"and the tags tier, topic. Did you mean 'topic'\?"):
+        mix("topics", grief=1).each(drafts)
+    mix("risk", none=1).each(drafts)
+    mix("topics", grief=1).each([])
+    assert not drafts[0].out
+
+
+def test_a_value_of_a_mix_that_no_dialogue_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    drafts = [draft("a", "b", topic="grief"), draft("c", "d")]
+    mix("topic", greif=1, none=1).each(drafts)
+    assert capsys.readouterr().err == (
+        "curate: mix by topic: 'greif' is declared, and no dialogue has it. Did you mean 'grief'?\n")
+    mix("source", toy=2).each(drafts)
+    assert not capsys.readouterr().err
+
+
 OVERRIDES = {
     "looser": ({"forum": {"max_turn_chars": 400}}, "looser than 300"),
     "unknown": ({"forum": {"max_turn_char": 100}}, "no setting of form"),
@@ -351,6 +377,29 @@ def test_a_limit_may_be_set_where_there_was_none_and_not_taken_away() -> None:
         read.validate_python(declared | {"overrides": {"x": {"drop_at_least": None}}})
     with pytest.raises(ValidationError, match="may not change it"):
         read.validate_python(declared | {"overrides": {"x": {"take": "min"}}})
+
+
+def test_a_source_may_have_a_list_of_its_own() -> None:
+    read = TypeAdapter(AnyStep)
+    declared = ENGLISH.model_dump(mode="json") | {"overrides": {"forum": {"keep": ["de"]}}}
+    spoken = read.validate_json(json.dumps(declared))
+    assert (spoken.for_source("forum").keep, spoken.for_source("other").keep) == (("de",), ("en",))
+    graded = tiers(overrides={"forum": {"drop": []}})
+    one, other = draft("a", "b"), draft("a", "b")
+    one.source = "forum"
+    graded.run([one, other])
+    assert (one.out, other.out) == (False, True)
+
+
+@pytest.mark.parametrize(("step", "changes", "why"), [
+    (ENGLISH, {"keep": "de"}, r"overrides\.forum\.keep: Input should be a valid array"),
+    (ENGLISH, {"keep": ["de", 1]}, r"overrides\.forum\.keep\.1: Input should be a valid string"),
+    (ENGLISH, {"min_score": "0.5"}, r"overrides\.forum\.min_score: Input should be a valid number"),
+    (tiers(), {"drop": ["bronze"]}, r"overrides\.forum\.drop: "),
+])
+def test_what_a_source_overrides_wrongly_is_named(step: Step, changes: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        type(step).model_validate(step.model_dump() | {"overrides": {"forum": changes}})
 
 
 def test_a_system_turn_is_left_out_and_told() -> None:

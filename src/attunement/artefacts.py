@@ -5,17 +5,19 @@ half of an output, and a killed stage leaves what stood before. The manifest let
 that was changed by hand; DVC's cache alone would not notice (it trusts size and mtime).
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import accumulate, chain
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -188,42 +190,84 @@ def publishing(folder: Path) -> Iterator[Path]:
     """Yield a partial folder beside ``folder``; on success add its manifest and rename it into place.
 
     On an exception the partial folder is removed and ``folder`` is as it was. A process killed between the two
-    renames leaves ``.NAME.previous``; whoever verifies or publishes next puts it back.
+    renames leaves ``.NAME.previous``; whoever verifies or publishes next puts it back. Of two runs at once each has a
+    partial folder of its own, and the last to end is what stands.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _put_back(folder)
-    partial = _beside(folder, "partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    with _locked(folder.parent):
+        _put_back(folder)
+        _clean(folder)
+        partial = _beside(folder, f"partial-{uuid4().hex[:8]}")
+        partial.mkdir()
+        alive = ExitStack()
+        alive.enter_context(_locked(partial))
     try:
         yield partial
         write_json(partial / MANIFEST, manifest_of(partial))
         previous = _beside(folder, "previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        if folder.exists():
-            folder.rename(previous)
-        partial.rename(folder)
-        shutil.rmtree(previous, ignore_errors=True)
+        with _locked(folder.parent):
+            shutil.rmtree(previous, ignore_errors=True)
+            if folder.exists():
+                folder.rename(previous)
+            partial.rename(folder)
+            shutil.rmtree(previous, ignore_errors=True)
     except BaseException:
-        _put_back(folder)
+        with _locked(folder.parent):
+            _put_back(folder)
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        alive.close()
 
 
 def _beside(folder: Path, what: str) -> Path:
     return folder.parent / f".{folder.name}.{what}"
 
 
+def _partials(folder: Path) -> list[Path]:
+    """The partial folders of runs that go on or were killed."""
+    begins = _beside(folder, "partial").name
+    return sorted(path for path in folder.parent.iterdir() if path.name.startswith(begins))
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder's lock, which the system lets go of when a process ends, however it ends.
+
+    Without ``wait`` BlockingIOError is raised when another holds it, or may: not every file system has locks. Where
+    there are none nobody is waited for either.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if not wait:
+                raise BlockingIOError(f"{folder} may be in use") from error
+        yield
+    finally:
+        os.close(opened)
+
+
+def _clean(folder: Path) -> None:
+    """Remove the partial folders of runs that were killed: nobody holds their locks."""
+    for partial in _partials(folder):
+        with suppress(BlockingIOError), _locked(partial, wait=False):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def _put_back(folder: Path) -> None:
     """Undo the first rename of a publication whose second did not happen: both folders wait and none is in place."""
-    partial, previous = _beside(folder, "partial"), _beside(folder, "previous")
-    if partial.exists() and previous.exists() and not folder.exists():
+    previous = _beside(folder, "previous")
+    if previous.exists() and not folder.exists() and _partials(folder):
         previous.rename(folder)
 
 
 def verify(folder: Path) -> Path:
     """Return ``folder`` when its files are those of its manifest; raise IntegrityError naming what differs."""
-    _put_back(folder)
+    if _beside(folder, "previous").exists():
+        with _locked(folder.parent):
+            _put_back(folder)
     path = folder / MANIFEST
     if not path.exists():
         raise IntegrityError(f"{folder} has no {MANIFEST}. Run `dvc repro`, which makes it.")

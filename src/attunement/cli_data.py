@@ -19,6 +19,7 @@ from attunement.compare_data import NO_TAG, Comparison, Spread, compare, shift
 from attunement.drafts import draft_of
 from attunement.errors import AttunementError, DataError, ends_clearly
 from attunement.params import load
+from attunement.scorers.crisis import NAME as HEARD
 from attunement.sources.base import Row, Source
 from attunement.sources.lines import CutError
 from attunement.splits import SPLITS
@@ -41,7 +42,7 @@ def ledger(
     why: Annotated[str | None, typer.Option(help="Every decision about one row: an id, its beginning, or FILE:LINE.")]
     = None,
     show: Annotated[str | None, typer.Option(help="The rows that a rule, step or action decided.")] = None,
-    source: Annotated[str | None, typer.Option(help="With --show and --if: of one source.")] = None,
+    source: Annotated[str | None, typer.Option(help="Whatever is asked, of one source alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows are listed.")] = SHOWN,
     words: Annotated[bool, typer.Option("--words", help="With --why: read the dialogue again and print it.")] = False,
     against: Annotated[str | None, typer.Option(help="What changed since another folder or git revision.")] = None,
@@ -61,18 +62,20 @@ def ledger(
         raise DataError("--words prints the dialogue that --why names; name one.")
     table = questions.read(at)
     if why is not None:
-        _why(table, why, limit, words=words, as_json=as_json)
+        _why(table, why, source, limit, words=words, as_json=as_json)
     elif show is not None:
         found = questions.decided_by(table, show)
         _show(found if source is None else questions.of_source(found, source), limit, as_json=as_json)
     elif against is not None:
         with TemporaryDirectory() as folder:
             before = questions.read(version(against, Path(folder), ("ledger.parquet",)))
+        if source is not None:
+            before, table = questions.both_of_source(before, table, source)
         _changes(before, table, limit, as_json=as_json)
     elif what_if is not None:
         _forecast(table, at, what_if, source, limit, as_json=as_json)
     else:
-        _counts(table, as_json=as_json)
+        _counts(table if source is None else questions.of_source(table, source), as_json=as_json)
 
 
 def _counts(table: "pyarrow.Table", *, as_json: bool) -> None:
@@ -93,8 +96,11 @@ def _show(found: "pyarrow.Table", limit: int, *, as_json: bool) -> None:
     _more(found.num_rows, limit)
 
 
-def _why(table: "pyarrow.Table", key: str, limit: int, *, words: bool, as_json: bool) -> None:
-    found = questions.accounts(questions.about(table, key))
+def _why(
+    table: "pyarrow.Table", key: str, source: str | None, limit: int, *, words: bool, as_json: bool
+) -> None:
+    own = questions.about(table, key)
+    found = questions.accounts(own if source is None else questions.of_source(own, source))
     refs = questions.referred(table, [one for row in found[:limit] for one in row])
     lines: list[str] = []
     records: list[dict[str, object]] = []
@@ -167,6 +173,12 @@ def _shifted(before: Sequence[questions.Count], after: Sequence[questions.Count]
 def _forecast(table: "pyarrow.Table", at: Path, told: str, source: str | None, limit: int, *, as_json: bool) -> None:
     scorer, op, wanted = questions.limit_of(told)
     scores = questions.scores_of(at, scorer)
+    if scorer == HEARD and not (questions.sides(table, scorer) or _declared_sides(scorer)):
+        raise DataError(f"what another limit of {scorer} would do cannot be foretold without a run: step hear drops "
+                        "nothing by it. It writes into the tags what danger is told, and the steps after it (referral, "
+                        "tiers, mix) and the sample decide by these tags, each about other dialogues than now. Change "
+                        "hear's scorer.threshold in params.yaml, run `dvc repro curate`, and ask `attune ledger "
+                        "--against HEAD`.")
     table = table if source is None else questions.of_source(table, source)
     op = op if op != "=" else _side(table, scorer, wanted)
     found = questions.forecast(table, scores, scorer, wanted, op=op)

@@ -6,6 +6,7 @@ that decide about each dialogue by itself run wherever ``curate.engine`` says, w
 stage learns only from what is kept.
 """
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ from attunement.steps.score import ScoreStep
 from attunement.suites import read_flawed
 
 OUT = Path("out/curate")
+FAILED = Path("out/curate.failed")  # the ledger of a run that was stopped, until one succeeds
+TOLD = 10  # rules that the error of a stopped run counts
 LABELLED = ("flawed", "fine")  # of data/suites/curation: what the rules are measured on
 
 
@@ -119,12 +122,43 @@ def check_quarantine(done: Curated, limit_frac: float) -> None:
                         "Mend these rows, or raise the limit in params.yaml if losing them is right.")
 
 
-def check_splits(splits: dict[str, list[Dialogue]]) -> None:
-    """Raise DataError when there is nothing to train on or to validate with."""
-    empty = [name for name in ("train", "val") if not splits[name]]
-    if empty:
-        raise DataError(f"no dialogue is left for: {', '.join(empty)}. Add dialogues or change curate.val_frac and "
-                        "curate.test_frac; the ledger says why each row was dropped.")
+def check_splits(done: Curated) -> None:
+    """Raise DataError, with the size of the largest group, when there is nothing to train on or to validate with."""
+    empty = [name for name in ("train", "val") if not done.splits[name]]
+    if not empty:
+        return
+    fit = [draft for draft in done.drafts if draft.split]
+    groups = Counter(draft.together for draft in fit).most_common()
+    told = f"Fit are {len(fit)} dialogues in {len(groups)} groups, each of which lies in one split whole"
+    if groups:
+        first = next(draft for draft in fit if draft.together == groups[0][0])
+        told += (f". The largest has {groups[0][1]} and begins at {first.file}:{first.line}: its dialogues share a "
+                 "thread, an opening or most words, or mean the same (curate.sources: group; curate.group_jaccard, "
+                 "curate.group_similarity)")
+    raise DataError(f"no dialogue is left for: {', '.join(empty)}. {told}. Add dialogues, or change "
+                    "curate.val_frac and curate.test_frac.")
+
+
+def check_all(done: Curated, params: Curate) -> None:
+    """Raise DataError when the dataset may not be published, with what the rules decided; FAILED has its ledger."""
+    try:
+        check_quarantine(done, params.max_quarantined_frac)
+        check_splits(done)
+        check_leaks(done.held, limits_of(params))
+    except DataError as error:
+        with publishing(FAILED) as folder:
+            write_parquet(folder / "ledger.parquet", done.ledger, ledger_schema())
+            write_parquet(folder / "scores.parquet", list(_scores(done.drafts, params)), score_schema())
+        sorts = Counter(sort for draft in done.drafts
+                        for sort in {(note.action, note.step, note.rule) for note in draft.notes})
+        ordered = sorted((n, *sort) for sort, n in sorts.items() if sort[0] != "kept")
+        ordered.sort(key=lambda one: (one[1] not in DECISIVE, -one[0]))
+        rules = [f"  {n:>7}  {action} by {step}: {rule}" for n, action, step, rule in ordered[:TOLD]]
+        rules += [f"  … and {len(ordered) - TOLD} rules more"] if len(ordered) > TOLD else []
+        counts = ", ".join(f"{name} {n}" for name, n in done.counts().items())
+        raise DataError("\n".join([
+            str(error), f"Rows of this run: {counts}.", *rules,
+            f"Nothing was published. `attune ledger --at {FAILED}` answers for this run."])) from None
 
 
 def publish(done: Curated, params: Curate, measured: Mapping[str, Measured] | None, out: Path = OUT) -> None:
@@ -161,12 +195,15 @@ def main() -> None:
     with running(params.engine) as runner:
         work = Work(runner, cache)
         done = curate(params, rows, work)
-        check_quarantine(done, params.max_quarantined_frac)
-        check_splits(done.splits)
-        check_leaks(done.held, limits_of(params))
+        read = {draft.source for draft in done.drafts}
+        for source in params.sources:
+            if source.name not in read:
+                print(f"curate: source '{source.name}' has files, and no row was read from them", file=sys.stderr)
+        check_all(done, params)
         labelled = [one for name in LABELLED for one in read_flawed(name)]
         measured = flaws.measured(params.steps, labelled, work)
     publish(done, params, measured)
+    shutil.rmtree(FAILED, ignore_errors=True)
     seconds = time.perf_counter() - began
     for name, spent in work.spent.items():
         print(f"curate: {spent.line(name, seconds)}", file=sys.stderr)

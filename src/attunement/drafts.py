@@ -52,6 +52,7 @@ class Draft:
     scores: dict[str, float | None] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     split: str = ""
+    together: str = ""  # what lies in one split has one key; set with the split
     fingerprint: Fingerprint | None = None
 
     @property

@@ -266,6 +266,16 @@ def of_source(table: "pyarrow.Table", source: str) -> "pyarrow.Table":
     return table.filter(mask)
 
 
+def both_of_source(
+    before: "pyarrow.Table", after: "pyarrow.Table", source: str
+) -> tuple["pyarrow.Table", "pyarrow.Table"]:
+    """Two ledgers' rows of one source; raises DataError when neither has any. One that came or went is in one alone."""
+    import pyarrow as pa
+
+    of_source(pa.concat_tables([before, after]), source)
+    return before.filter(pa.array(_is(before, "source", source))), after.filter(pa.array(_is(after, "source", source)))
+
+
 def changes(before: "pyarrow.Table", after: "pyarrow.Table") -> list[Change]:
     """Rows that came, went, or were decided otherwise. A row is known by what was read, wherever it stands now."""
     import pyarrow as pa

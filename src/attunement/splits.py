@@ -20,10 +20,11 @@ Tie = tuple[str, str]  # ids of two dialogues that belong together
 
 def split(drafts: Sequence[Draft], *, val_frac: float, test_frac: float, group_jaccard: float,
           ties: Sequence[Tie] = ()) -> None:
-    """Set each draft's split; two that are tied, by id, lie in one."""
+    """Set each draft's split and what it lies together with; two that are tied, by id, lie in one."""
     groups = groups_of(drafts, group_jaccard, ties)
     for draft in drafts:
-        place = int(hashlib.sha256(groups[draft.id].encode()).hexdigest()[:13], 16) / 16**13
+        draft.together = groups[draft.id]
+        place = int(hashlib.sha256(draft.together.encode()).hexdigest()[:13], 16) / 16**13
         draft.split = "test" if place < test_frac else "val" if place < test_frac + val_frac else "train"
 
 

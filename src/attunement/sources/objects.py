@@ -1,5 +1,6 @@
 """JSON objects of a file, one a line (.jsonl) or in one array (.json), each with its line, and how one is decoded.
 
+Where a whole array stands on one line, an object's number in it does for a line: each has a place of its own.
 msgspec decodes typed, and rejects what does not fit; its messages name fields and types, not values.
 """
 
@@ -83,6 +84,10 @@ def _is_one(data: bytes) -> bool:
     return True
 
 
+def _on_one_line(data: bytes) -> bool:
+    return b"\n" not in data.strip()
+
+
 def _skipped(data: bytes) -> bytes:
     return data[: len(data) - len(data.lstrip())]
 
@@ -96,6 +101,9 @@ def _elements(data: bytes, torn: str) -> Iterator[tuple[int, bytes]]:
     if torn:
         yield from _elements_until(data, torn)
         return
+    if _on_one_line(data):
+        yield from enumerate(map(bytes, found), 1)
+        return
     at, line = data.index(b"[") + 1, 1 + _skipped(data).count(b"\n")
     for element in found:
         raw = bytes(element)
@@ -107,18 +115,19 @@ def _elements(data: bytes, torn: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _elements_until(data: bytes, why: str) -> Iterator[tuple[int, bytes]]:
-    """The elements before the break, then CutError at its line."""
+    """The elements before the break, then CutError at its place."""
     text = data.decode("utf-8", "surrogateescape")  # an element that is not UTF-8 is a fault of its own
     decoder = json.JSONDecoder()
-    at, line = text.index("[") + 1, 1 + _skipped(data).count(b"\n")
+    numbered = _on_one_line(data)
+    at, line = text.index("[") + 1, 1 if numbered else 1 + _skipped(data).count(b"\n")
     while True:
         gap = _GAP.match(text, at)
         start = gap.end() if gap else at
-        line += text.count("\n", at, start)
+        line += 0 if numbered else text.count("\n", at, start)
         try:
             _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             raise CutError(line, why) from None
         yield line, text[start:end].encode("utf-8", "surrogateescape")
-        line += text.count("\n", start, end)
+        line += 1 if numbered else text.count("\n", start, end)
         at = end

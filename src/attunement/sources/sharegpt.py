@@ -9,10 +9,12 @@ JSON Lines or one array. Other fields are left alone.
       consent: donated by those who wrote it, with terms
       roles: {human: user, gpt: assistant}  # in place of the names below
       group: thread                         # a field beside `conversations`; by default the id up to its _number,
-                                            # since long conversations were cut into id_0, id_17, …
+                                            # since long conversations were cut into QWJhYvA_0, QWJhYvA_17, …
+
+An id whose beginning is a plain word, such as conv_0, counts the conversations of a file and is its own group: of all
+conv_… one group, and so one split, would be made.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,7 +30,7 @@ from attunement.sources.objects import JSON, decoded, objects
 from attunement.sources.turns import Spots, Talk
 
 SPOTS = Spots("conversations.{}.from", "conversations.{}.value")
-_PART = re.compile(r"_\d+$")
+ID_CHARS = 5  # fewer, before the number of a part, are a word; ShareGPT's ids have seven
 
 
 class _Said(msgspec.Struct):
@@ -65,7 +67,15 @@ class ShareGpt(Talk, Fielded):
                 turns, repairs = self.turns_of([(one.who, one.value) for one in parsed.conversations], SPOTS)
                 told = self.told(decoded(raw, _FIELDS)) if self.about() else {"locale": self.locale}
                 if self.group == "id":
-                    told["group"] = _PART.sub("", told["group"])
+                    told["group"] = conversation_of(told["group"])
                 yield Row(path.as_posix(), line, turns, repairs=repairs, **told)
             except RowError as fault:
                 yield faulted(path, line, fault)
+
+
+def conversation_of(key: str) -> str:
+    """The id without the number of its part, where what is left looks like an id itself: digits, or mixed letters."""
+    stem, _, part = key.rpartition("_")
+    plain = stem in (stem.lower(), stem.upper(), stem.capitalize()) and not any(map(str.isdigit, stem))
+    is_id = len(stem) >= ID_CHARS and stem.isascii() and stem.replace("-", "").isalnum() and not plain
+    return stem if is_id and part.isdecimal() else key

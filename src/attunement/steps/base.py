@@ -6,11 +6,12 @@ once, after `prepare` where it ``prepares``. A step never raises for one dialogu
 quarantines it, and says why. It raises only when it cannot work at all (a model or file is missing).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attunement.drafts import Draft
 from attunement.errors import DataError
@@ -78,9 +79,9 @@ class Step(BaseModel):
             self.for_source(source).each(own)
 
     def for_source(self, source: str) -> Self:
-        """The step with what a source overrides."""
+        """The step with what a source overrides; read as params.yaml is, where a tuple's values stand as a list."""
         changes = self.overrides.get(source, {})
-        return type(self).model_validate({**self.model_dump(), "overrides": {}, **changes})
+        return type(self).model_validate_json(json.dumps({**self.model_dump(mode="json"), "overrides": {}, **changes}))
 
     @model_validator(mode="after")
     def _overrides_hold(self) -> Self:
@@ -91,7 +92,12 @@ class Step(BaseModel):
             known = type(self).model_fields.keys() - {"kind", "overrides"}
             if unknown := [key for key in changes if key not in known]:
                 raise ValueError(f"overrides.{source}.{unknown[0]} is no setting of {self.kind}")
-            own = self.for_source(source)
+            try:
+                own = self.for_source(source)
+            except ValidationError as error:
+                fault = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, fault["loc"])) or ", ".join(changes)
+                raise ValueError(f"overrides.{source}.{where}: {fault['msg'].removeprefix('Value error, ')}") from None
             for key in changes if self.safety else ():
                 if key not in self.strict:
                     raise ValueError(f"overrides.{source}.{key}: a source may not change it, it is a rule of safety")
