@@ -11,6 +11,8 @@ from attunement.croissant import FIELDS, TURN, described
 from attunement.curate import publish
 from attunement.records import Dialogue, Turn
 from attunement.splits import SPLITS
+from attunement.steps.base import Step
+from attunement.steps.pii import PiiStep
 from curation import curated, harmless, params, row, source
 
 # mlcroissant's own dependencies use what other libraries have renamed
@@ -79,3 +81,20 @@ def test_every_licence_is_named_once_and_no_place_of_this_machine(out: Path) -> 
     assert [one["name"] for one in json.loads(text)["creator"]] == ["toy", "other", "third"]
     assert str(out.parent) not in text
     assert "Kettle" not in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (None, "What of it was masked, datasheet.md tells."),
+        ((), "is not masked: no step that masks it was declared."),
+        (params().steps, "is not masked: no step that masks it was declared."),
+        ((PiiStep(kind="pii", types=("name",)),), "is not masked: no step that masks it was declared."),
+        ((PiiStep(kind="pii", types=("phone", "email")),), "as the rules find it: email, phone; a person's name"),
+        ((*params().steps, PiiStep(kind="pii")), "find it: address, card, email, handle, id, phone; a person's name"),
+    ],
+)
+def test_what_is_said_of_masking_follows_the_declared_steps(
+    out: Path, steps: tuple[Step, ...] | None, expected: str
+) -> None:
+    assert expected in json.loads(described(out, [source()], steps))["rai:personalSensitiveInformation"]

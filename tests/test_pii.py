@@ -98,6 +98,66 @@ def test_an_id_with_its_word_beside_it_is_found_though_its_check_fails() -> None
     assert found("my aadhaar is 2341 2341 2347") == [("id", "2341 2341 2347")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("my number is 9151 1768", [("phone", "9151 1768")]),
+        ("call me at 2389 2223.", [("phone", "2389 2223")]),
+        ("whatsapp: 91511768", [("phone", "91511768")]),
+        ("my number is 612 34 56 78", [("phone", "612 34 56 78")]),
+        ("her number is 712 345 678", [("phone", "712 345 678")]),
+        ("text me on 712345678", [("phone", "712345678")]),
+        ("0477 13 11 15", [("phone", "0477 13 11 15")]),
+        ("it's 012-345 6789", [("phone", "012-345 6789")]),
+        ("My ID number is 8001015009087", [("id", "8001015009087")]),
+        ("NRIC S1234567D", [("id", "S1234567D")]),
+        ("passport: A1234567", [("id", "A1234567")]),
+        ("sort code 12-34-56 account 12345678", [("id", "12-34-56"), ("id", "12345678")]),
+        ("account no 12345678, sort code 12 34 56", [("id", "12345678"), ("id", "12 34 56")]),
+        ("routing 021000021 account 123456789", [("id", "021000021"), ("id", "123456789")]),
+        ("D04 X2K5", [("address", "D04 X2K5")]),
+        ("my eircode is d6wf7x2", [("address", "d6wf7x2")]),
+        ("M5V 3L9", [("address", "M5V 3L9")]),
+        ("postal code: k1a0b1", [("address", "k1a0b1")]),
+    ],
+)
+@pytest.mark.parametrize("locale", ["und", "en-US"])
+def test_a_number_of_another_country_is_found_by_its_form_or_the_words_beside_it(
+    text: str, locale: str, expected: list[tuple[str, str]]
+) -> None:
+    assert found(text, locale=locale) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9151 1768",
+        "my order number is 9151 1768",
+        "the number is 9151 1768 of 10000000",
+        "call me in 2019 2020",
+        "my number is 2019 2020",
+        "phone: 2023-1105",
+        "my number is 12345678",
+        "612 34 56 78 were the scores",
+        "I paid 712 345 678 shillings",
+        "call me at 2389.50",
+        "on 13 11 15 and 04 13 11 15",
+        "order id number is 8001015009087",
+        "S1234567D",
+        "on 12-34-56 I wrote an account of 12345678 words",
+        "the account was short, 123456 words",
+        "a routing table of 12345 rows",
+        "my P45 2023 and my P60 2024",
+        "T20 2024 and C19 2021",
+        "R2D 2C3P, H2O 2B1",
+        "the a4m 3x5 lens",
+        "call 15, or 112, or 13 11 14",
+    ],
+)
+def test_what_only_looks_like_a_number_of_another_country_is_none(text: str) -> None:
+    assert found(text) == []
+
+
 def test_a_number_that_an_order_bears_is_not_a_card() -> None:
     assert found("order number 4111 1111 1111 1111") == []
 

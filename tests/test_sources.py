@@ -61,6 +61,69 @@ def test_a_row_that_can_not_be_read_says_why_and_where(tmp_path: Path, line: byt
     assert row.turns == ()
 
 
+def told_of_itself(tmp_path: Path, **about: object) -> Row:
+    line = json.loads(messages("hi", "oh")) | about
+    (row,) = read(tmp_path, json.dumps(line).encode())
+    return row
+
+
+@pytest.mark.parametrize(
+    ("locale", "plain"),
+    [("und", "und"), ("en", "en"), ("en-GB", "en-GB"), ("en-Latn-GB", "en-Latn-GB"), ("en_GB", "en-GB"),
+     ("en-gb", "en-GB"), ("EN_latn_gb", "en-Latn-GB"), ("UND", "und")],
+)
+def test_a_locale_is_written_as_bcp_47_writes_it(tmp_path: Path, locale: str, plain: str) -> None:
+    row = told_of_itself(tmp_path, locale=locale)
+    assert (row.locale, row.fault) == (plain, None)
+
+
+@pytest.mark.parametrize("locale", ["Kettle Tealeaf", "english", "+44 7700 900123", "en-GB\n", "en-GB-x-kettle", "q9"])
+def test_a_locale_of_another_shape_is_a_fault_that_does_not_repeat_it(tmp_path: Path, locale: str) -> None:
+    row = told_of_itself(tmp_path, locale=locale)
+    assert (row.fault_at, row.turns, row.locale) == ("locale", (), "und")
+    assert "BCP 47 tag such as en, en-GB" in (row.fault or "")
+    assert locale not in (row.fault or "")
+
+
+@pytest.mark.parametrize("tags", [{"topic": "tea & cake"}, {"a1_b": ""}, {"x" * 40: "y" * 80}, {"at": "2021-04-02"}])
+def test_tags_that_are_labels_are_left(tmp_path: Path, tags: dict[str, str]) -> None:
+    row = told_of_itself(tmp_path, tags=tags)
+    assert (row.tags, row.fault) == (tags, None)
+
+
+@pytest.mark.parametrize("key", ["Risk", "kettle tealeaf", "", "1st", "x" * 41, "topic\n", "thé"])
+def test_a_tags_key_of_another_shape_is_a_fault_that_does_not_repeat_it(tmp_path: Path, key: str) -> None:
+    row = told_of_itself(tmp_path, tags={"topic": "tea", key: "high"})
+    assert (row.fault_at, row.turns, row.tags) == ("tags", (), {})
+    assert f"got one of {len(key)} characters" in (row.fault or "")
+    assert not key or key not in (row.fault or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [("t" * 81, "81 characters"), ("tea\ncake", "a line break"), ("tea\u2028cake", "a line break"),
+     ("tea of 07700 900123", r"[phone]"), ("ines.k@example.org or @ines.k", r"[email], [handle]")],
+)
+def test_a_tags_value_that_is_no_label_is_a_fault_that_does_not_repeat_it(
+    tmp_path: Path, value: str, wrong: str
+) -> None:
+    row = told_of_itself(tmp_path, tags={"topic": value}, locale="en-GB")
+    assert (row.fault_at, row.turns, row.tags) == ("tags.topic", (), {})
+    assert (row.fault or "").endswith(f"got {wrong}")
+    assert value not in (row.fault or "")
+
+
+def test_readers_of_named_fields_are_checked_too_and_what_is_declared_is_at_load(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("session,minute,who,words,topic\na,1,user,x,call 07700 900123\na,2,assistant,y,\n")
+    (row,) = of("table", path, tags={"topic": "topic"}, **TABLE)
+    assert row.fault_at == "tags.topic"
+    with pytest.raises(ValidationError, match="BCP 47"):
+        of("table", path, locale="english", **TABLE)
+    with pytest.raises(ValidationError, match="pattern"):
+        of("table", path, tags={"Topic": "topic"}, **TABLE)
+
+
 def test_blank_lines_are_no_rows_and_still_count_as_lines(tmp_path: Path) -> None:
     assert [row.line for row in read(tmp_path, b"", messages("hi", "oh"), b"   ", messages("ho", "ah"))] == [2, 4]
 

@@ -61,6 +61,11 @@ def test_types_that_are_not_declared_are_left() -> None:
     assert [note.rule for note in one.notes] == ["phone"]
 
 
+def test_a_step_that_would_mask_nothing_is_none() -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        PiiStep(kind="pii", types=())
+
+
 @pytest.mark.parametrize(("limit", "out"), [(1, True), (2, False), (None, False)])
 def test_more_findings_than_declared_are_somebodys_record_and_quarantined(limit: int | None, out: bool) -> None:
     one = draft("ines@example.org or 07700 900123", "Yes.")

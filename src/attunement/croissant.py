@@ -1,8 +1,8 @@
 """The dataset for machines: Croissant 1.0 (MLCommons), JSON-LD that data hubs and loaders read.
 
-In: the folder with the splits. Out: the description: files with sha256 and size, columns with their types, licences.
-No clock and no place of this machine stands in it. Written by hand, because the format's own library takes seconds to
-import; a test has that library validate it and read the dialogues through it.
+In: the folder with the splits, and what was declared. Out: the description: files with sha256 and size, columns with
+their types, licences, and what is masked. No clock and no place of this machine stands in it. Written by hand, because
+the format's own library takes seconds to import; a test has that library validate it and read the dialogues through it.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from typing import Any
 from attunement.artefacts import sha256_of
 from attunement.sources.base import Source
 from attunement.splits import SPLITS
+from attunement.steps.base import Step
+from attunement.steps.pii import PiiStep
 
 # As the specification prints it: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 TERMS = (
@@ -37,12 +39,12 @@ FIELDS = {
 TURN = {"role": "user or assistant", "text": "what is said"}
 
 
-def described(folder: Path, sources: Sequence[Source]) -> str:
-    """The description of the Parquet files in ``folder``, as JSON text."""
-    return json.dumps(_metadata(folder, sources), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+def described(folder: Path, sources: Sequence[Source], steps: Sequence[Step] | None = None) -> str:
+    """The description of the Parquet files in ``folder``, as JSON text; without ``steps`` it claims no masking."""
+    return json.dumps(_metadata(folder, sources, steps), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _metadata(folder: Path, sources: Sequence[Source]) -> dict[str, Any]:
+def _metadata(folder: Path, sources: Sequence[Source], steps: Sequence[Step] | None) -> dict[str, Any]:
     files = [_file(folder / f"{name}.parquet") for name in SPLITS]
     content = hashlib.sha256("".join(file["sha256"] for file in files).encode()).hexdigest()
     return {
@@ -54,11 +56,21 @@ def _metadata(folder: Path, sources: Sequence[Source]) -> dict[str, Any]:
         "license": sorted({source.licence for source in sources}),
         "creator": [{"@type": "sc:Organization", "name": source.name} for source in sources],
         "citeAs": "; ".join(f"{source.name} ({source.licence}): {source.consent}" for source in sources),
-        "rai:personalSensitiveInformation": "People tell of distress and danger. What tells a person apart is masked "
-                                            "by its type, as far as the rules find it; see datasheet.md.",
+        "rai:personalSensitiveInformation": f"People tell of distress and danger. {_masking(steps)}",
         "distribution": files,
         "recordSet": [_record_set(name) for name in SPLITS],
     }
+
+
+def _masking(steps: Sequence[Step] | None) -> str:
+    """What is done about what tells a person apart, as the steps are declared."""
+    if steps is None:
+        return "What of it was masked, datasheet.md tells."
+    types = sorted({kind for step in steps if isinstance(step, PiiStep) for kind in step.types if kind != "name"})
+    if not types:
+        return "What tells a person apart is not masked: no step that masks it was declared."
+    return (f"Masked by its type is, as far as the rules find it: {', '.join(types)}; a person's name is not. "
+            "See datasheet.md.")
 
 
 def _file(path: Path) -> dict[str, Any]:

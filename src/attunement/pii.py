@@ -88,9 +88,15 @@ def _without_helplines(text: str, locale: str, helplines: Helplines) -> str:
     if not re.search(r"\d|\.\w", text):
         return text
     spans = list(listed(text, region_of(locale, helplines), helplines, load_referral_phrases().named))
+    left = text
     for span in spans:
-        text = _take(text, span.start, span.end)
-    return text
+        if span.end - span.start > SHORT_CHARS or not PAIRS_BEFORE.search(text, 0, span.start):
+            left = _take(left, span.start, span.end)
+    return left
+
+
+SHORT_CHARS = 3
+PAIRS_BEFORE = re.compile(r"\d[ .-]\d\d[ .-]\Z")  # the 15 of "0477 13 11 15" calls no ambulance
 
 
 def _regions(locale: str, helplines: Helplines) -> tuple[str, ...]:
@@ -263,7 +269,9 @@ _OWN_WORD = (r"(?:ssn|social(?: security| insurance)|national insurance|nino|(?:
              r"passnummer|aa?dh?aa?r|voter(?: id)?|medicare|medicaid|nhs|iban|tfn|tax file|steuer-?id|"
              r"steuernummer|sozialversicherungsnummer|(?:kranken)?versicher(?:ten|ungs)nummer|personalausweis\w*|mrn|"
              r"medical record|kontonummer|sort code|routing|driv(?:er'?s?|ing) licen[cs]e|green card|"
-             r"health card|national id|id card)")
+             r"health card|national id|id card|nric|"
+             r"(?<!order )(?<!parcel )(?<!ticket )(?<!booking )(?<!tracking )(?<!item )(?<!product )(?<!transaction )"
+             r"(?:id|identity) (?:number|no\b\.?))")
 _SHARED_WORD = (r"(?:social|n\.?i\.?|pan|sin|pps|ein|itin|patient|member(?:ship)?|policy|insurance|claim|account|acct|"
                 r"student|employee|staff|prisoner|inmate|tax|beneficiary|subscriber|licen[cs]e|payroll|benefit|"
                 r"universal credit|bank|hospital|health)")
@@ -276,6 +284,13 @@ ID_BEFORE = re.compile(
 ID_AFTER = re.compile(
     rf"(?<![\w.$£€-])({_ID_NUMBER})(?:\s*[,=–-]\s*|\s+(?:is|was|that'?s|ist|as)\s+)(?:that'?s\s+)?"
     rf"(?:my|his|her|their|our|the|mein\w*)\s+(?:{_OWN_WORD}\b|{_SHARED_WORD}{_MORE}\s*{_NUMBER_WORD})", re.IGNORECASE)
+_BANK = r"\b(?:sort[ -]?code|routing)\b"
+_ACCOUNT = r"\b(?:account|acct|a/c)(?:\s*(?:number|num|no\b\.?|#))?(?:\s*[:=,#]|\s+is\b)*\s*"
+SORT_CODE = re.compile(  # its shape is a date's
+    r"\bsort[ -]?code(?:\s*(?:number|no\b\.?|#))?(?:\s*[:=,#]|\s+(?:is|was)\b)*\s*"
+    r"(\d\d(?:-\d\d-| \d\d |\d\d)\d\d)(?![\w-]|[.,]\d)", re.IGNORECASE)
+ACCOUNT_AFTER = re.compile(rf"{_BANK}[^.!?\n]{{0,40}}?{_ACCOUNT}(\d{{6,17}})(?![\w-]|[.,]\d)", re.IGNORECASE)
+ACCOUNT_BEFORE = re.compile(rf"{_ACCOUNT}(\d{{6,17}})(?![\w-])[^.!?\n\d]{{0,20}}?{_BANK}", re.IGNORECASE)
 ID_DIGITS = range(6, 25)
 LETTERED_DIGITS = 4  # enough where letters stand before them
 
@@ -312,6 +327,8 @@ def _ids(text: str) -> Iterator[Span]:
                 if aadhaar.is_valid(m[0]) and not _named_otherwise(text, m.start()))
     for pattern in (NINO, PAN, DVLA):
         yield from (m.span() for m in pattern.finditer(text))
+    for pattern in (SORT_CODE, ACCOUNT_AFTER, ACCOUNT_BEFORE):
+        yield from (m.span(1) for m in pattern.finditer(text))
     for match in (*ID_BEFORE.finditer(text), *ID_AFTER.finditer(text)):
         lettered = re.match(r"[a-z]{2}", match[1], re.IGNORECASE) and len(_digits(match[1])) >= LETTERED_DIGITS
         if (lettered or len(_digits(match[1])) in ID_DIGITS) and not DATE.search(match[1]):
@@ -333,6 +350,16 @@ PHONE_WORD = re.compile(
 PHONE_CANDIDATE = re.compile(r"\d(?:[\s().\-–/]{0,3}\d){6}")
 NATIONAL = re.compile(r"(?<![\w.,$£€#-])\(?0\d{2,4}\)?[ -]?\d{3,4}[ -]?\d{3,4}(?:[ -]?\d{1,3})?(?![\w%-]|[.,]\d)")
 LOCAL_US = re.compile(r"(?<![\w.,$£€#-])(?:\d{3}[-. ]|555)\d{4}(?![\w%-]|[.,]\d)")
+MOBILE = re.compile(  # as Australians and Malaysians write theirs: 0477 13 11 15, 012-345 6789
+    r"(?<![\w.,$£€#+-])(?:04\d\d(?:[ -]\d\d){3}|01\d-\d{3,4}[ -]\d{4})(?![\w%-]|[.,]\d| \d)")
+# Eight digits (Singapore, Hong Kong) or nine without a 0 before (Spain, Kenya) are a number only where they are said to
+# be one; years and a day's eight digits are none.
+ASKED_FOR = re.compile(
+    r"\b(?:(?:(?:phone|mobile|cell|whats ?app|contact|telephone|tel)(?:\s+(?:number|num|no\b\.?))?|"
+    r"(?:my|his|her|their|our)\s+(?:new\s+)?(?:number|num))\s*(?:is|'s|:|=)?|"
+    r"(?:call|text|txt|ring|reach|message|sms|phone|whats ?app)\s+(?:me|us|him|her|them)\s+(?:at|on))\s*"
+    r"((?!(?:19|20)\d\d[ -]?(?:(?:19|20)\d\d|[01]\d[0-3]\d)\b)[235689]\d{3}[ -]?\d{4}"
+    r"|[16-9]\d\d(?:[ -]?\d\d){3}|[16-9]\d\d[ -]?\d{3}[ -]?\d{3})(?![\w%]|[.,]\d|[ -]\d)", re.IGNORECASE)
 FREE = re.compile(r"\(?(?:0800|0808|1800|1300|1-8(?:00|33|44|55|66|77|88))\b")  # also where it is not given out
 PAIRS = re.compile(r"[1-9]\d(?: \d\d){4,5}")  # scores and counts; a number in pairs begins with 0 or +
 _WORD_DIGIT = r"(?:zero|oh|o|nought|null|one|two|three|four|five|six|seven|eight|nine)"
@@ -369,6 +396,9 @@ def _written_phones(text: str, regions: Sequence[str]) -> Iterator[Span]:
         possible = any(_is_possible(found[0], region) for region in regions)
         if len(_digits(found[0])) in (10, 11) and possible and _is_written_out(text, *found.span()):
             yield found.span()
+    yield from (m.span() for m in MOBILE.finditer(text) if not _named_otherwise(text, m.start()))
+    yield from (m.span(1) for m in ASKED_FOR.finditer(text)
+                if not (_counts(_digits(m[1])) or _named_otherwise(text, m.start(1)) or FREE.match(m[1])))
     for found in LOCAL_US.finditer(text):
         if re.match(r"555\D", found[0]) or _is_asked_for(text, *found.span()):
             yield found.span()
@@ -432,5 +462,5 @@ def _counts(digits: str) -> bool:
 # With one of these every rule begins: where none of them matches, nothing is found (a test holds it to the rules).
 OPENING = (
     EMAIL, CUT_EMAIL, MARKED, SPOKEN, MAILBOX, URL_HANDLE, MENTION, DISCORD, SUBREDDIT_USER, SPELT_HANDLE, CALLED,
-    ON_PLATFORM, NAMED, CARD, SPELT_NUMBER, PHONE_CANDIDATE, IBAN, SSN, AADHAAR, NINO, PAN, DVLA, ID_BEFORE, ID_AFTER,
-    *PARTS)
+    ON_PLATFORM, NAMED, CARD, SPELT_NUMBER, PHONE_CANDIDATE, MOBILE, ASKED_FOR, IBAN, SSN, AADHAAR, NINO, PAN, DVLA,
+    ID_BEFORE, ID_AFTER, SORT_CODE, ACCOUNT_AFTER, ACCOUNT_BEFORE, *PARTS)

@@ -1,8 +1,9 @@
 """Postal addresses as they are written in the United States, Britain, Germany, India and Australia, among other words.
 
 In: a text. Out: spans; parts of one address that stand close together are one span. A street needs its house number, so
-that "down the road" and "Baker Street" are none; a postcode counts where it names a few doors (the British) or stands
-in its full form (City, ST 12345; Suburb VIC 3053). A city or a German or Indian postcode alone does not.
+that "down the road" and "Baker Street" are none; a postcode counts where it names a few doors (the British, Irish and
+Canadian) or stands in its full form (City, ST 12345; Suburb VIC 3053). A city or a German or Indian postcode alone does
+not.
 """
 
 import re
@@ -58,14 +59,20 @@ INDIAN_PLACE = re.compile(
     r"\b(?:flat|house|h\.?\s?no|plot|door)\s*\.?(?:no\b\.?)?\s*:?\s*[a-z]?[-/]?\d[\w/-]*\s*,\s*(?:[\w'.]+[\s,]+){1,5}?"
     r"(?:nagar|colony|layout|marg|society|apartments?|residency|enclave|vihar|puram|chowk|bagh|extension|cross|"
     r"main road)\b", re.IGNORECASE)
+EIRCODE = re.compile(r"\b(?:D6W|[AC-FHKNPRTV-Y]\d\d) ?([\dAC-FHKNPRTV-Y]{4})\b")
+CANADIAN = re.compile(r"\b[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z] \d[ABCEGHJ-NPRSTV-Z]\d\b")
+NAMED_CODE = re.compile(
+    r"\b(?:eircode|post(?:al)? ?code|zip)\s*(?:is|:|=|-|,)?\s*((?:d6w|[ac-fhknprtv-y]\d\d) ?[\dac-fhknprtv-y]{4}"
+    r"|[abceghj-nprstvxy]\d[abceghj-nprstv-z][ -]?\d[abceghj-nprstv-z]\d)\b", re.IGNORECASE)
 BOX = re.compile(r"\b(?:p\.?\s?o\.?\s?box|postfach|gpo box)\s*(?:no\.?\s*)?\d{1,6}(?:\s\d{2})?\b", re.IGNORECASE)
 FICTION = re.compile(
     r"10 downing st|221b? baker st|1600 pennsylvania|4 privet d|12 grimmauld|742 evergreen|42 wallaby|21 jump st|"
     r"10 cloverfield|84 charing cross|32 windsor gardens|1428 elm st|1313 mockingbird|9 to 5|52 festive", re.IGNORECASE)
 UNIT = re.compile(r"[\s,]*(?:apt|apartment|unit|suite|ste|flat|#)\.?\s*#?\w{1,5}\b", re.IGNORECASE)
 GAP = 40  # characters between two parts of one address
-PLAIN_PARTS = (STREET, GERMAN, GERMAN_PLACE, POSTCODE, US_PLACE, AU_PLACE, INDIAN_PLACE, BOX)
-PARTS = (*PLAIN_PARTS, INDIAN, NAMED_POSTCODE, UNSURE_STREET)  # without one of these there is no address
+PLAIN_PARTS = (STREET, GERMAN, GERMAN_PLACE, POSTCODE, CANADIAN, US_PLACE, AU_PLACE, INDIAN_PLACE, BOX)
+# Without one of these there is no address.
+PARTS = (*PLAIN_PARTS, EIRCODE, INDIAN, NAMED_POSTCODE, NAMED_CODE, UNSURE_STREET)
 
 
 def addresses(text: str) -> list[Span]:
@@ -85,8 +92,9 @@ def addresses(text: str) -> list[Span]:
 def _parts(text: str) -> Iterator[Span]:
     for pattern in PLAIN_PARTS:
         yield from (match.span() for match in pattern.finditer(text))
+    yield from (match.span() for match in EIRCODE.finditer(text) if _is_mixed(match[1]))
     yield from (match.span() for match in INDIAN.finditer(text) if not NOT_INDIAN.search(match[0]))
-    yield from (match.span(1) for match in NAMED_POSTCODE.finditer(text))
+    yield from (match.span(1) for named in (NAMED_POSTCODE, NAMED_CODE) for match in named.finditer(text))
     for match in UNSURE_STREET.finditer(text):
         lives = LIVES.search(text[:match.start()])
         if CAPITALISED.fullmatch(match[0]) or lives:
@@ -94,3 +102,8 @@ def _parts(text: str) -> Iterator[Span]:
     for match in GERMAN.finditer(text):
         if city := GERMAN_CITY.match(text, match.end()):
             yield city.span(1)
+
+
+def _is_mixed(code: str) -> bool:
+    """Whether a code has a letter and a digit: without, it may be a form and its year ("P45 2023")."""
+    return not (code.isdigit() or code.isalpha())

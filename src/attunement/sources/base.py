@@ -9,11 +9,13 @@ where a file breaks off, so that the ledger accounts for every row read. A fault
       licence: CC-BY-4.0
       consent: how the people in it agreed, or that there are none
       locale: en-GB                   # of rows that carry none; und when nobody knows
+
+A row's own locale and tags are checked as `attunement.sources.about` says, whichever reader they come from.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -22,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from attunement.errors import DataError
 from attunement.records import Turn
+from attunement.sources.about import check_tags, plain_locale
 from attunement.sources.lines import CutError, RowError, plain_suffix
 
 UNDECLARED = ("", "-", "?", "n/a", "na", "none", "null", "tbd", "todo", "undeclared", "unknown", "unspecified")
@@ -49,6 +52,13 @@ def _declared(text: str) -> str:
     return text
 
 
+def _locale(text: str) -> str:
+    try:
+        return plain_locale(text)
+    except RowError as fault:
+        raise ValueError(fault.what) from None
+
+
 Declared = Annotated[str, AfterValidator(_declared)]
 
 
@@ -62,7 +72,7 @@ class Source(BaseModel):
     files: str | Annotated[tuple[str, ...], Field(min_length=1)]
     licence: Declared
     consent: Declared
-    locale: Annotated[str, Field(min_length=1)] = "und"
+    locale: Annotated[str, AfterValidator(_locale)] = "und"
 
     suffixes: ClassVar[tuple[str, ...]]  # which files of a folder are read
 
@@ -91,13 +101,25 @@ class Source(BaseModel):
         """Every row of every file, in order; where a file breaks off, a row that says so."""
         for path in self.paths():
             try:
-                yield from self.rows(path)
+                yield from map(_about_checked, self.rows(path))
             except CutError as cut:
                 yield Row(file=path.as_posix(), line=cut.line, fault=cut.why, fault_at="the file")
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Row]:
         """Every row of one file; raises CutError where it can not be read on."""
+
+
+def _about_checked(row: Row) -> Row:
+    """The row with its locale as BCP 47 writes it, or with the fault of its locale or tags in place of its words."""
+    if row.fault is not None:
+        return row
+    try:
+        locale = plain_locale(row.locale)
+        check_tags(row.tags, locale)
+    except RowError as fault:
+        return Row(file=row.file, line=row.line, fault=fault.what, fault_at=fault.at)
+    return row if locale == row.locale else replace(row, locale=locale)
 
 
 def faulted(path: Path, line: int, fault: RowError) -> Row:

@@ -9,10 +9,11 @@ Beside what every source declares:
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from attunement.sources.about import TAG_KEY
 from attunement.sources.base import Source
 from attunement.sources.lines import RowError
 
@@ -20,7 +21,7 @@ from attunement.sources.lines import RowError
 class Fielded(Source):
     """A source whose rows carry named fields beside what was said."""
 
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: dict[Annotated[str, StringConstraints(pattern=rf"^{TAG_KEY}$")], str] = Field(default_factory=dict)
     group: str = ""
     locale_from: str = ""
 

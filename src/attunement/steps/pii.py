@@ -24,7 +24,8 @@ class PiiStep(Step):
     """``quarantine_above``: a dialogue with more findings is somebody's record and not to be masked but left out."""
 
     kind: Literal["pii"]
-    types: tuple[PiiType, ...] = tuple(kind for kind in get_args(PiiType) if kind != "name")
+    types: Annotated[tuple[PiiType, ...], Field(min_length=1)] = tuple(
+        kind for kind in get_args(PiiType) if kind != "name")
     quarantine_above: Annotated[int, Field(ge=0)] | None = None
 
     safety: ClassVar[bool] = True
