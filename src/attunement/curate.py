@@ -172,7 +172,7 @@ def publish(done: Curated, params: Curate, measured: Mapping[str, Measured] | No
         write_json(folder / "summary.json", datasheet.summary(done.counts(), done.ledger, done.splits, found))
         write_text(folder / "datasheet.md",
                    datasheet.render(done.counts(), done.ledger, done.splits, params.sources, measured, found))
-        write_text(folder / "croissant.json", croissant.described(folder, params.sources))
+        write_text(folder / "croissant.json", croissant.described(folder, params.sources, params.steps))
         audit.write(folder / "audit.jsonl", done.drafts, params.audit)
 
 
