@@ -229,6 +229,7 @@ def test_the_description_tells_all_that_the_adapter_was_made_of(tuned: Path, enc
         "examples": {"toy pairs": 12, "toy texts": 12},
         "licences": {"own": "CC-BY-4.0"},
         "seed": stage.SEED,
+        "runs": 1,
         "epochs": 2,
         "learning_rate": 0.02,
         "r": 2,
