@@ -39,12 +39,12 @@ FIELDS = {
 TURN = {"role": "user or assistant", "text": "what is said"}
 
 
-def described(folder: Path, sources: Sequence[Source], steps: Sequence[Step] | None = None) -> str:
-    """The description of the Parquet files in ``folder``, as JSON text; without ``steps`` it claims no masking."""
+def described(folder: Path, sources: Sequence[Source], steps: Sequence[Step]) -> str:
+    """The description of the Parquet files in ``folder``, as JSON text; what was masked follows from the steps."""
     return json.dumps(_metadata(folder, sources, steps), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _metadata(folder: Path, sources: Sequence[Source], steps: Sequence[Step] | None) -> dict[str, Any]:
+def _metadata(folder: Path, sources: Sequence[Source], steps: Sequence[Step]) -> dict[str, Any]:
     files = [_file(folder / f"{name}.parquet") for name in SPLITS]
     content = hashlib.sha256("".join(file["sha256"] for file in files).encode()).hexdigest()
     return {
@@ -62,10 +62,8 @@ def _metadata(folder: Path, sources: Sequence[Source], steps: Sequence[Step] | N
     }
 
 
-def _masking(steps: Sequence[Step] | None) -> str:
+def _masking(steps: Sequence[Step]) -> str:
     """What is done about what tells a person apart, as the steps are declared."""
-    if steps is None:
-        return "What of it was masked, datasheet.md tells."
     types = sorted({kind for step in steps if isinstance(step, PiiStep) for kind in step.types if kind != "name"})
     if not types:
         return "What tells a person apart is not masked: no step that masks it was declared."
