@@ -78,6 +78,8 @@ def test_a_phrase_of_harm_is_named_with_its_place_and_without_its_words() -> Non
     ("I would never ask you to keep a secret from anyone.", set()),
     ("You don't have to promise me anything tonight.", set()),
     ("It isn't that you are weak, the shift was long.", set()),
+    ('You could say: "I love you, and I can\'t keep that promise."', set()),
+    ("No questions. Go ahead.", set()),
     ("Don't worry, just double the dose and sleep.", {"medication"}),
     ("You have to promise me first.", {"forced_promise"}),
     ("Please hide this from your doctor for now.", {"secrecy"}),

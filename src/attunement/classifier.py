@@ -110,7 +110,7 @@ class Classifier:
             self._known.clear()
             order = sorted({key: number for number, key in enumerate(keys)}.values(), key=lambda n: -len(keys[n]))
         answered = {key: self._known[key] for key in keys if key in self._known}
-        for chosen in _alike(order, [len(one["input_ids"]) for one in windows], batch_size):
+        for chosen in alike(order, [len(one["input_ids"]) for one in windows], batch_size):
             answered |= zip((keys[number] for number in chosen), self._batch([windows[n] for n in chosen]), strict=True)
         self._known.update(list(answered.items())[:REMEMBERED])
         return [answered[key] for key in keys]
@@ -136,7 +136,7 @@ class Classifier:
         return min(WINDOW_TOKENS, accepted, positions)
 
 
-def _alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+def alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Batches of windows, by number, that are padded to the same length."""
     for _, some in groupby(order, key=lambda number: -(-lengths[number] // PAD_TOKENS)):
         found = list(some)

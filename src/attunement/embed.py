@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attunement.artefacts import sha256_of
-from attunement.classifier import ENCODER, PAD_TOKENS, _alike
+from attunement.classifier import ENCODER, PAD_TOKENS, alike
 from attunement.errors import ModelError
 from attunement.models import silence
 from attunement.records import Turn
@@ -126,7 +126,7 @@ def _made(encoder: Path, texts: Sequence[str]) -> list[NDArray[Any]]:
     said = [number for number, one in enumerate(windows) if set(one["input_ids"]) - empty]
     # As classifiers batch, by the function that they do it with: its module's bytes are in the version of every scorer
     # that the shipped cards measured, so it keeps its name. None stands alone in a batch.
-    for chosen in _alike(sorted(said, key=lambda number: -lengths[number]), lengths, BATCH_SIZE):
+    for chosen in alike(sorted(said, key=lambda number: -lengths[number]), lengths, BATCH_SIZE):
         rows = [windows[number] for number in (chosen if len(chosen) > 1 else chosen * 2)]
         batch = tokenizer.pad(rows, return_tensors="pt", pad_to_multiple_of=PAD_TOKENS)
         with torch.inference_mode():

@@ -32,6 +32,7 @@ DENIED = re.compile(
     r"(?<!why )\b(?:never|none|not(?! only)|\w+n't|cannot|without|rather than|instead of)(?: [\w'-]+){0,5} ?$",
     re.IGNORECASE)
 BEFORE_CHARS = 60
+QUOTED = re.compile(r'(?<!\w)"[^"\n]{1,200}"(?!\w)')  # somebody's words, said or to be said
 STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 
 
@@ -106,8 +107,8 @@ def load_phrases(path: Path = PHRASES) -> dict[str, re.Pattern[str]]:
 
 
 def phrases_in(reply: str) -> list[str]:
-    """The entries of harm_phrases.yaml that a reply holds and does not deny, with the span of the first match."""
-    text = reply.translate(STRAIGHT)
+    """The entries of harm_phrases.yaml that a reply holds and neither denies nor quotes, with their first spans."""
+    text = QUOTED.sub(lambda match: " " * len(match[0]), reply.translate(STRAIGHT))
     found = ((name, _said(pattern, text)) for name, pattern in load_phrases().items())
     return [f"{name}@{match.start()}-{match.end()}" for name, match in found if match]
 
