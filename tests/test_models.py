@@ -10,7 +10,7 @@ from attunement.artefacts import MANIFEST, manifest_of, write_json
 from attunement.errors import IntegrityError, ModelError
 from attunement.models import load_adapter, load_base, load_tokenizer, save_adapter
 from attunement.params import load
-from attunement.train import add_lora
+from attunement.trainable import add_lora
 
 SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
 
@@ -24,7 +24,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> Path:
-    model = add_lora(load_base(base, "fp32"), load(SHIPPED))
+    model = add_lora(load_base(base, "fp32"), load(SHIPPED).train.lora)
     save_adapter(model, tmp_path / "adapter", base=base)
     return tmp_path / "adapter"
 
@@ -104,9 +104,10 @@ def test_the_adapters_files_are_the_same_under_any_hash_seed(base: Path, tmp_pat
     code = (
         "import sys, torch; from pathlib import Path; from attunement.models import *\n"
         "from attunement.params import load\n"
-        "from attunement.train import add_lora\n"
+        "from attunement.trainable import add_lora\n"
         "torch.manual_seed(0); base = Path(sys.argv[1])\n"
-        "save_adapter(add_lora(load_base(base, 'fp32'), load(Path(sys.argv[2]))), Path(sys.argv[3]), base=base)\n"
+        "model = add_lora(load_base(base, 'fp32'), load(Path(sys.argv[2])).train.lora)\n"
+        "save_adapter(model, Path(sys.argv[3]), base=base)\n"
     )
     for seed in ("1", "2"):
         subprocess.run([sys.executable, "-W", "ignore", "-c", code, base, SHIPPED, tmp_path / seed], check=True,

@@ -180,7 +180,11 @@ def test_a_missing_key_is_named_whole(tmp_path: Path) -> None:
             "    # kind\n    package: llm",
             "fetch.base: kind is missing (known: wheel, hub, path)",
         ),
-        ("precision: fp32", "precision: fp23", "expected 'auto', 'bf16' or 'fp32', got \"fp23\". Did you mean 'fp32'?"),
+        (
+            "precision: fp32",
+            "precision: fp23",
+            "expected 'auto', 'bf16', 'fp32' or 'nf4', got \"fp23\". Did you mean 'fp32'?",
+        ),
     ],
 )
 def test_an_unknown_kind_names_the_nearest_one(tmp_path: Path, old: str, new: str, told: str) -> None:

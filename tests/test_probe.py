@@ -1,14 +1,12 @@
-"""The probe's findings, and the state that a killed run goes on from."""
+"""The probe's findings: what stops training, and which weights may go."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pytest
-
-from attunement.findings import count_replies
-from attunement.probe import atomic_checkpoint_io, probe
-from attunement.records import Probe, Prompt, Turn, turns_id
+from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
+from attunement.params import EarlyStop
+from attunement.probe import probe
+from attunement.records import CheckpointSummary, Probe, Prompt, Turn, turns_id
 from attunement.scorers.base import Item, Scored, Scorer, unscored
 
 
@@ -51,18 +49,49 @@ def test_a_reply_that_one_scorer_calls_toxic_is_toxic_though_another_can_not_jud
     assert count_replies([*toxic, *also]) == (3, 1, 2)
 
 
-def test_a_failed_save_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+def history(*val_losses: float) -> list[CheckpointSummary]:
+    return [CheckpointSummary(step=i + 1, train_loss=1.0, val_loss=loss, n_val_tokens=9)
+            for i, loss in enumerate(val_losses)]
 
-    writer, path = atomic_checkpoint_io(), tmp_path / "resume.ckpt"
-    writer.save_checkpoint({"step": 1}, path)
 
-    def full(*args: Any, **kwargs: Any) -> None:
-        args[1].write(b"half of it")
-        raise OSError(28, "No space left on device")
+def replies(step: int, *, toxic: int = 0, unscored: int = 0) -> list[Probe]:
+    """Five replies at a step."""
+    said = ["GO AWAY"] * toxic + [""] * unscored + ["Tell me."] * (5 - toxic - unscored)
+    return [p.model_copy(update={"step": step, "prompt_id": str(i)})
+            for i, text in enumerate(said) for p in probe(step, prompts()[:1], [text], [Shouts()])]
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        writer.save_checkpoint({"step": 2}, path)
-    assert torch.load(path, weights_only=True) == {"step": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["resume.ckpt"]
+
+def test_a_breach_is_told_by_what_broke_zero_tolerance() -> None:
+    assert breach(replies(1)) == ""
+    assert breach(replies(1, toxic=2, unscored=1)) == "2 of 5 replies toxic, 1 of 5 replies unscored"
+    assert breach([]) == "no reply", "where nothing was asked nothing was shown"
+
+
+def test_a_breach_stops_training_when_it_is_told_to_and_is_marked_otherwise() -> None:
+    found = [*replies(1), *replies(2, unscored=1)]
+    assert "step 2 found 1 of 5 replies unscored" in reason_to_stop(history(2, 1), found, on_breach="stop", early=None)
+    assert reason_to_stop(history(2, 1), found, on_breach="mark", early=None) == ""
+    assert reason_to_stop(history(2), replies(1), on_breach="stop", early=None) == ""
+
+
+def test_training_stops_when_the_loss_has_not_fallen_for_as_many_checkpoints_as_allowed() -> None:
+    def stops(*losses: float) -> bool:
+        return bool(reason_to_stop(history(*losses), [], on_breach="mark",
+                                   early=EarlyStop(patience_checkpoints=2, min_improvement=0.1)))
+
+    assert not stops(3.0, 3.1)
+    assert stops(3.0, 3.1, 2.95)
+    assert not stops(3.0, 3.1, 2.8)
+    assert stops(3.0, 2.0, 2.2, 2.1)
+
+
+def test_weights_of_a_checkpoint_that_passed_never_go() -> None:
+    found = [p for step in (1, 2, 3) for p in replies(step)]
+    assert to_rotate(history(3, 2, 1), found, keep=1) == []
+
+
+def test_weights_go_only_when_another_is_better_in_everything() -> None:
+    found = [*replies(1, toxic=2), *replies(2, toxic=1), *replies(3, toxic=3)]
+    assert to_rotate(history(3, 2, 1), found, keep=1) == [1], "3 has the lowest loss, 2 the fewest toxic replies"
+    assert to_rotate(history(3, 2, 1), found, keep=3) == []
+    assert to_rotate(history(1, 2, 3), [*replies(1), *found[5:]], keep=1) == [3, 2]

@@ -169,15 +169,19 @@ def generate(
     neighbours by rounding alone; in bfloat16 that is enough to choose another word now and then, after which a
     reply goes its own way. Compare replies made in equal batches.
     """
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i), reverse=True)
     replies: dict[int, Generated] = {}
     with undisturbed(model, seed):
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in batches_of_like_length(prompts, batch_size):
             answers = _generate_batch(model, tokenizer, [prompts[i] for i in batch], max_new_tokens)
             replies.update(zip(batch, answers, strict=True))
             on_batch(len(batch))
     return [replies[i] for i in range(len(prompts))]
+
+
+def batches_of_like_length(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Indices of prompts by batch, the longest first."""
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i), reverse=True)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def _generate_batch(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BASE = Path("models/base")
 TRAINED_ON = "trained_on.json"
-Precision = Literal["bf16", "fp32"]
+FULL_WEIGHTS = "model.safetensors"  # of a model whose every weight was trained
+Precision = Literal["bf16", "fp32", "nf4"]  # nf4: the frozen base in 4 bits, computing in bf16 (Dettmers et al. 2023)
 
 
 def device_name() -> Literal["cuda", "cpu"]:
@@ -28,7 +29,7 @@ def device_name() -> Literal["cuda", "cpu"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolved_precision(wanted: Literal["auto", "bf16", "fp32"]) -> Precision:
+def resolved_precision(wanted: Literal["auto", "bf16", "fp32", "nf4"]) -> Precision:
     """bf16 where the machine computes in it natively, else fp32; a declared precision is taken as it is."""
     import torch
 
@@ -45,7 +46,7 @@ def torch_dtype(precision: Precision) -> "torch.dtype":
     """The dtype in which the frozen base is kept."""
     import torch
 
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -58,14 +59,37 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_base(folder: Path, precision: Precision) -> Any:
-    """The base model of a verified folder, in eval mode, on this machine's device; its dtype follows precision."""
+def load_base(folder: Path, precision: Precision, *, attention: str = "sdpa") -> Any:
+    """The base model of a verified folder, in eval mode, on this machine's device; its dtype follows precision.
+
+    ``attention`` is one that transformers knows, or ``documents``. Raises ModelError where nf4 can not be had.
+    """
     from transformers import AutoModelForCausalLM
 
+    from attunement.fused import DOCUMENTS, register_documents_attention
+
+    if attention == DOCUMENTS:
+        register_documents_attention()
     model = AutoModelForCausalLM.from_pretrained(
-        verify(folder), dtype=torch_dtype(precision), local_files_only=True, use_safetensors=True
+        verify(folder), dtype=torch_dtype(precision), local_files_only=True, use_safetensors=True,
+        attn_implementation=attention, quantization_config=_quantised(precision),
     )
     return model.to(device_name()).eval()
+
+
+def _quantised(precision: Precision) -> Any:
+    if precision != "nf4":
+        return None
+    try:
+        import bitsandbytes  # noqa: F401  # transformers asks for it much later, and less clearly
+    except ImportError as error:
+        raise ModelError("train.precision: nf4 needs bitsandbytes: pip install 'attunement[quantised]', or take "
+                         "bf16.") from error
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16)
 
 
 def base_sha256(folder: Path) -> str:
@@ -78,7 +102,7 @@ def save_adapter(model: Any, folder: Path, *, base: Path) -> None:
 
     PEFT writes ``target_modules`` in set order and the base's path; both would change between equal runs.
     """
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     config_path = folder / "adapter_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config = {key: sorted(value) if key == "target_modules" and isinstance(value, list) else value
@@ -88,25 +112,63 @@ def save_adapter(model: Any, folder: Path, *, base: Path) -> None:
     write_json(folder / TRAINED_ON, {"base_manifest_sha256": base_sha256(base)})
 
 
-def load_adapter(model: Any, folder: Path, *, base: Path) -> Any:
-    """The base with the adapter in ``folder`` on it, in eval mode.
+def save_full(model: Any, folder: Path, *, base: Path, precision: Precision) -> None:
+    """Write all weights of a trained model, in the dtype in which it will answer, with the base's identity beside."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: p.detach().to("cpu", torch_dtype(precision)).contiguous() for name, p in model.named_parameters()}
+    save_file(weights, folder / FULL_WEIGHTS, metadata={"format": "pt"})
+    write_json(folder / TRAINED_ON, {"base_manifest_sha256": base_sha256(base)})
+
+
+def load_tuned(model: Any, folder: Path, *, base: Path) -> Any:
+    """The base with what was trained: an adapter on it, or all its weights replaced; in eval mode.
+
+    Raises ModelError as ``load_adapter`` does.
+    """
+    if not (folder / FULL_WEIGHTS).exists():
+        return load_adapter(model, folder, base=base)
+    from safetensors.torch import load_file
+
+    check_belongs(folder, base=base)
+    saved, own = load_file(folder / FULL_WEIGHTS), dict(model.named_parameters())
+    _same_names(folder, set(own), set(saved))
+    _all_finite(folder, saved)
+    for name, parameter in own.items():
+        parameter.data.copy_(saved[name])
+    return model.eval()
+
+
+def load_adapter(model: Any, folder: Path, *, base: Path, trainable: bool = False) -> Any:
+    """The base with the adapter in ``folder`` on it, in eval mode unless ``trainable``.
 
     Raises ModelError when the adapter was trained on another base, when a tensor is missing (PEFT would leave
     its initial value in place) or when a weight is not finite.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
 
+    from attunement.fused import fuse_lora
+
     check_belongs(folder, base=base)
-    tuned = PeftModel.from_pretrained(model, folder, local_files_only=True)
+    tuned = PeftModel.from_pretrained(model, folder, local_files_only=True, is_trainable=trainable)
     saved = load_file(folder / "adapter_model.safetensors")
-    expected = {name.replace(".default.", ".") for name, _ in tuned.named_parameters() if "lora_" in name}
-    if expected != set(saved):
-        raise ModelError(f"{folder}: its tensors are not those of this base "
-                         f"({len(expected - set(saved))} missing, {len(set(saved) - expected)} unknown).")
+    _same_names(folder, set(get_peft_model_state_dict(tuned, save_embedding_layers=False)), set(saved))
+    _all_finite(folder, saved)
+    fuse_lora(tuned)
+    return tuned.train() if trainable else tuned.eval()
+
+
+def _same_names(folder: Path, expected: set[str], saved: set[str]) -> None:
+    if expected != saved:
+        raise ModelError(f"{folder}: its tensors are not those of this base ({len(expected - saved)} missing, "
+                         f"{len(saved - expected)} unknown).")
+
+
+def _all_finite(folder: Path, saved: dict[str, "torch.Tensor"]) -> None:
     if not all(math.isfinite(tensor.float().sum().item()) for tensor in saved.values()):
         raise ModelError(f"{folder}: a weight is not finite; the training that made it went wrong.")
-    return tuned.eval()
 
 
 def check_belongs(adapter: Path, *, base: Path) -> None:

@@ -128,32 +128,83 @@ class Curate(Section):
     audit: NonNegative
 
 
+class WarmStart(Section):
+    """An adapter to go on from: a folder, pinned by the sha256 of its ``adapter_model.safetensors``."""
+
+    path: str
+    sha256: Sha256
+
+
 class Lora(Section):
+    """An adapter. ``variant``: lora (Hu et al. 2021), rslora (Kalajdzievski 2023), dora (Liu et al. 2024)."""
+
+    variant: Literal["lora", "rslora", "dora"]
     r: Count
     alpha: Annotated[float, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     target_modules: str | tuple[str, ...]
+    warm_start: WarmStart | None
+
+
+class EveryFrac(Section):
+    """A checkpoint after each such share of the steps."""
+
+    every_frac: Annotated[float, Field(gt=0, le=1)]
+
+
+class EveryTokens(Section):
+    """A checkpoint after as many tokens were read, learnt from or not."""
+
+    every_tokens: Count
+
+
+class EarlyStop(Section):
+    """Stop when that many checkpoints in a row did not lower the best validation loss by ``min_improvement`` nats."""
+
+    patience_checkpoints: Count
+    min_improvement: Annotated[float, Field(ge=0)]
+
+
+class Devices(Section):
+    """What Lightning trains on; ``strategy`` is a name that Lightning knows, as ddp, fsdp or deepspeed."""
+
+    count: Count
+    nodes: Count
+    strategy: Annotated[str, Field(min_length=1)]
 
 
 class ProbeParams(Section):
-    """The probe answers with the limits of ``respond``, so that a checkpoint is judged by what it will say."""
+    """The probe answers with the limits of ``respond``, so that a checkpoint is judged by what it will say.
+
+    The last checkpoint is asked ``prompts``; those between are asked ``prompts_between`` of the same.
+    """
 
     suite: str
     prompts: Amount
+    prompts_between: Amount
+    on_breach: Literal["mark", "stop"]
     scorers: Annotated[tuple[Toxicity, ...], Field(min_length=1)]
 
 
 class Train(Section):
-    precision: Literal["auto", "bf16", "fp32"]
+    precision: Literal["auto", "bf16", "fp32", "nf4"]
+    attention: Literal["documents", "sdpa", "eager"]
     epochs: Count
+    step_dialogues: Count
     batch_dialogues: Count
-    accumulate_batches: Count
+    batch_tokens: Count | None
+    recompute_activations: bool
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    schedule: Literal["cosine", "linear", "constant"]
     warmup_frac: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
-    checkpoints: Count
-    lora: Lora
+    checkpoints: Count | EveryFrac | EveryTokens
+    keep_checkpoints: Count | Literal["all"]
+    save_state_every_min: Annotated[float, Field(gt=0)]
+    early_stop: EarlyStop | None
+    lora: Lora | None
+    devices: Devices
     probe: ProbeParams
 
 

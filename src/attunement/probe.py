@@ -1,71 +1,228 @@
 """The probe: at every checkpoint the model answers the adversarial suite and toxicity scorers judge its replies.
 
-A callback of Lightning. It publishes a checkpoint only together with its probe: the adapter, the replies with
-every scorer's value, the validation loss. Then it saves the state from which a killed run goes on. Sampling
-state and module modes are restored, so that probing changes nothing about the training.
+A callback of Lightning. It publishes a checkpoint only together with its probe: the weights, the replies with every
+scorer's value, the validation loss. Then it saves the state from which a killed run goes on. Sampling state and
+module modes are restored, so that probing changes nothing about the training. On several devices each answers every
+n-th batch of prompts, the first device judges and publishes.
 """
 
-import os
+import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
 
 from attunement import chat
-from attunement.artefacts import publishing, write_json, write_jsonl
-from attunement.findings import count_replies
-from attunement.models import save_adapter
-from attunement.records import CheckpointSummary, Probe, Prompt
+from attunement.artefacts import publishing, read_json, read_jsonl, write_json, write_jsonl
+from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
+from attunement.params import Train
+from attunement.records import CheckpointSummary, Probe, Prompt, StepLog
 from attunement.scorers.base import Item, Scorer
+from attunement.states import States
 
 if TYPE_CHECKING:
-    from lightning.pytorch.plugins.io import CheckpointIO
+    import torch
 
     from attunement.tuner import SupportTuner
 
-RESUME = "resume.ckpt"
+WEIGHTS = "weights"  # of a published checkpoint
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Prompts with their tokens: all for the last checkpoint, and the indices of those for checkpoints between."""
+
+    prompts: Sequence[Prompt]
+    encoded: Sequence[Sequence[int]]
+    between: Sequence[int]
+
+    def at(self, *, last: bool) -> tuple[list[Prompt], list[Sequence[int]]]:
+        """Those to ask."""
+        chosen = range(len(self.prompts)) if last else self.between
+        return [self.prompts[i] for i in chosen], [self.encoded[i] for i in chosen]
+
+
+@dataclass
+class Costs:
+    """Seconds spent, for the line at the end; they are in no output, which would differ from run to run."""
+
+    probe_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def told(self) -> str:
+        """The probe's share of the time since training began."""
+        total = time.monotonic() - self.started
+        return f"the probe took {self.probe_s:.0f} s of {total:.0f} s, {self.probe_s / max(total, 1e-9):.0%}"
 
 
 class CheckpointProbe(lightning.Callback):
-    """Publishes ``scratch/checkpoints/step-NNNNNN`` at each validation, with the probe's findings in it."""
+    """Publishes ``scratch/checkpoints/step-NNNNNN`` at each checkpoint, with the probe's findings in it."""
 
     def __init__(
         self,
         *,
         scratch: Path,
-        base: Path,
+        states: States,
+        settings: Train,
+        checkpoints: Sequence[int],
+        questions: Questions,
+        save_weights: Callable[[Any, Path], None],
+        served: "torch.dtype",
         tokenizer: Any,
-        prompts: Sequence[Prompt],
-        encoded: Sequence[Sequence[int]],
-        scorers: Sequence[Scorer],
         max_new_tokens: int,
         batch_size: int,
         seed: int,
     ) -> None:
-        self.scratch, self.base, self.tokenizer = scratch, base, tokenizer
-        self.prompts, self.encoded, self.scorers = prompts, encoded, scorers
+        self.scratch, self.states, self.settings, self.checkpoints = scratch, states, settings, tuple(checkpoints)
+        self.questions, self.save_weights, self.served, self.tokenizer = questions, save_weights, served, tokenizer
         self.max_new_tokens, self.batch_size, self.seed = max_new_tokens, batch_size, seed
+        self.costs = Costs()
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Lightning validates when a step's number divides by its interval: the number itself is the first to do so."""
+        self._aim(trainer)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the state now and then, and when the process was asked to end; a checkpoint's step saves it later."""
+        if trainer.global_step in self.checkpoints:
+            return
+        due = time.monotonic() - self._saved >= 60 * self.settings.save_state_every_min
+        if trainer.strategy.broadcast(due) or trainer.received_sigterm:
+            self._save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Answer, score, publish, save."""
+        """Answer, score, publish, save; then see whether training ends here."""
+        started = time.monotonic()
         tuner: SupportTuner = pl_module  # type: ignore[assignment]  # the trainer knows only the base class
         step = trainer.global_step
-        replies = chat.generate(
-            tuner.model, self.tokenizer, self.encoded,
-            max_new_tokens=self.max_new_tokens, batch_size=self.batch_size, seed=self.seed,
-        )
-        probes = probe(step, self.prompts, [reply.text for reply in replies], self.scorers)
+        prompts, encoded = self.questions.at(last=step == self.checkpoints[-1])
+        with serving(tuner.model, self.served):
+            replies = self._replies(trainer, tuner.model, encoded)
+            if trainer.is_global_zero:
+                tuner.last_probe = self._publish(tuner, step, prompts, replies)
+        trainer.strategy.barrier()
+        self.costs.probe_s += time.monotonic() - started
+        self._save(trainer)
+        trainer.should_stop = trainer.strategy.broadcast(bool(stop_reason(self.scratch, self.settings)))
+        self._aim(trainer)
+
+    def _replies(self, trainer: lightning.Trainer, model: Any, encoded: Sequence[Sequence[int]]) -> list[str]:
+        """Every reply, on every device; each answers every n-th batch, so that a prompt's neighbours are the same."""
+        batches = chat.batches_of_like_length(encoded, self.batch_size)
+        mine = sorted(i for batch in batches[trainer.global_rank :: trainer.world_size] for i in batch)
+        answers = chat.generate(model, self.tokenizer, [encoded[i] for i in mine], max_new_tokens=self.max_new_tokens,
+                                batch_size=self.batch_size, seed=self.seed)
+        found = {i: answer.text for i, answer in zip(mine, answers, strict=True)}
+        if trainer.world_size > 1:
+            import torch
+
+            parts: list[dict[int, str]] = [{} for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(parts, found)
+            found = {i: text for part in parts for i, text in part.items()}
+        return [found[i] for i in range(len(encoded))]
+
+    def _publish(self, tuner: "SupportTuner", step: int, prompts: Sequence[Prompt], replies: Sequence[str]) -> str:
+        """Write the checkpoint, drop weights that no limit could choose, and tell; returns the probe in a few words."""
+        probes = probe(step, prompts, replies, self.settings.probe.scorers)
         loss = CheckpointSummary(step=step, train_loss=tuner.mean_train_loss(), val_loss=tuner.val_loss,
                                  n_val_tokens=tuner.n_val_tokens)
-        with publishing(self.scratch / "checkpoints" / f"step-{step:06d}") as folder:
-            save_adapter(tuner.model, folder / "adapter", base=self.base)
+        with publishing(checkpoint_folder(self.scratch, step)) as folder:
+            self.save_weights(tuner.model, folder / WEIGHTS)
             write_jsonl(folder / "probes.jsonl", probes)
             write_json(folder / "checkpoint.json", loss)
             write_jsonl(folder / "steps.jsonl", tuner.take_steps())
-        trainer.save_checkpoint(self.scratch / RESUME)
-        print(_line(loss, probes, trainer.max_steps), file=sys.stderr, flush=True)
+        if self.settings.keep_checkpoints != "all":
+            published = Published.read(self.scratch)
+            for old in to_rotate(published.history, published.probes, keep=self.settings.keep_checkpoints):
+                rotate(self.scratch, old)
+        print(_line(loss, probes, self.checkpoints[-1]), file=sys.stderr, flush=True)
+        n = count_replies(probes)[0]
+        return f"; last probe: {breach(probes) or f'{n} replies, none toxic'}"
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        trainer.save_checkpoint(self.states.path(trainer.global_step))
+        if trainer.is_global_zero:
+            self.states.drop_old()
+        self._saved = time.monotonic()
+
+    def _aim(self, trainer: lightning.Trainer) -> None:
+        """Validate at the next checkpoint."""
+        ahead = [step for step in self.checkpoints if step > trainer.global_step]
+        trainer.val_check_batch = ahead[0] if ahead else self.checkpoints[-1]
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What the state was made of goes with it."""
+        checkpoint["made_of"] = self.states.parts
+
+
+@contextmanager
+def serving(model: Any, dtype: "torch.dtype") -> Iterator[None]:
+    """Answer in the dtype in which the model will be used, where all weights are trained in another; then put back."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if len(trained) < sum(1 for _ in model.parameters()):  # an adapter: its base is kept as it is used
+        yield
+        return
+    kept = {name: p.data for name, p in trained.items()}
+    try:
+        for p in trained.values():
+            p.data = p.data.to(dtype)
+        yield
+    finally:
+        for name, p in trained.items():
+            p.data = kept[name]
+
+
+def checkpoint_folder(scratch: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` is published."""
+    return scratch / "checkpoints" / f"step-{step:06d}"
+
+
+def rotate(scratch: Path, step: int) -> None:
+    """Take the weights out of a published checkpoint; what the probe found stays."""
+    folder = checkpoint_folder(scratch, step)
+    if not (folder / WEIGHTS).exists():
+        return
+    with publishing(folder) as partial:
+        for name in ("probes.jsonl", "checkpoint.json", "steps.jsonl"):
+            shutil.copyfile(folder / name, partial / name)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The checkpoints that were published into a scratch folder, in their order."""
+
+    folders: tuple[Path, ...]
+    history: tuple[CheckpointSummary, ...]
+    probes: tuple[Probe, ...]
+    steps: tuple[StepLog, ...]
+
+    @classmethod
+    def read(cls, scratch: Path) -> "Published":
+        """Read them; raises DataError when one is damaged."""
+        folders = tuple(sorted((scratch / "checkpoints").glob("step-*")))
+        return cls(
+            folders=folders,
+            history=tuple(read_json(folder / "checkpoint.json", CheckpointSummary) for folder in folders),
+            probes=tuple(p for folder in folders for p in read_jsonl(folder / "probes.jsonl", Probe)),
+            steps=tuple(s for folder in folders for s in read_jsonl(folder / "steps.jsonl", StepLog)),
+        )
+
+
+def stop_reason(scratch: Path, settings: Train) -> str:
+    """Why no step follows the checkpoints that were published, or nothing."""
+    published = Published.read(scratch)
+    return reason_to_stop(published.history, published.probes, on_breach=settings.probe.on_breach,
+                          early=settings.early_stop)
 
 
 def probe(step: int, prompts: Sequence[Prompt], replies: Sequence[str], scorers: Sequence[Scorer]) -> list[Probe]:
@@ -85,35 +242,3 @@ def _line(loss: CheckpointSummary, probes: Sequence[Probe], n_steps: int) -> str
     highest = max((p.value for p in probes if p.value is not None), default=float("nan"))
     return (f"train: checkpoint at step {loss.step}/{n_steps}: validation loss {loss.val_loss:.4f}; probe: "
             f"{toxic} of {n} replies toxic, {unscored} unscored, highest score {highest:.2f}")
-
-
-def atomic_checkpoint_io() -> "CheckpointIO":
-    """Lightning's own writer, made atomic: temp in the same folder, fsync, rename, fsync of the folder.
-
-    Lightning writes through TMPDIR; on another filesystem that is not atomic, and a kill or a full disk then
-    destroys the last good state.
-    """
-    from lightning.fabric.plugins.io import TorchCheckpointIO
-
-    class AtomicCheckpointIO(TorchCheckpointIO):
-        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-            import torch
-
-            final = Path(path)
-            partial = final.with_name(f".{final.name}.partial")
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with partial.open("wb") as file:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.replace(final)
-            finally:
-                partial.unlink(missing_ok=True)
-            folder = os.open(final.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    return AtomicCheckpointIO()

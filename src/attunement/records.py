@@ -167,6 +167,28 @@ class StepLog(Record):
     n_target_tokens: int
 
 
+class TrainingRow(Record):
+    """A curated dialogue that training could not take whole: its oldest turns were cut, or all of it was left out."""
+
+    id: str
+    split: Literal["train", "val"]
+    action: Literal["cut", "left_out"]
+    n_cut_turns: int
+    because: str
+
+
+class TrainingSummary(Record):
+    """How much was learnt from and how far training went; ``stopped_because`` is empty when it went to its end."""
+
+    n_dialogues: int
+    n_val_dialogues: int
+    n_cut: int
+    n_left_out: int
+    n_steps: int
+    n_planned_steps: int
+    stopped_because: str
+
+
 class Candidate(Record):
     """A checkpoint as selection sees it: its validation loss and what the probe found."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from attunement import chat
 from attunement.artefacts import publishing, verify, write_jsonl
 from attunement.errors import ends_clearly
-from attunement.models import BASE, load_adapter, load_base, load_tokenizer, resolved_precision, silence
+from attunement.models import BASE, load_base, load_tokenizer, load_tuned, resolved_precision, silence
 from attunement.params import Params, load
 from attunement.process import begin_with
 from attunement.records import MODELS, ModelName, Prompt, Reply
@@ -49,9 +49,9 @@ def _respond_suite(
 
 
 def load_model(name: ModelName, params: Params) -> Any:
-    """The base, or the base with the selected adapter on it."""
+    """The base, or the base with what was trained and selected on it."""
     model = load_base(BASE, resolved_precision(params.train.precision))
-    return model if name == "base" else load_adapter(model, verify(SELECTED) / "adapter", base=BASE)
+    return model if name == "base" else load_tuned(model, verify(SELECTED) / "adapter", base=BASE)
 
 
 class _Progress:

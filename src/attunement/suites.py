@@ -98,8 +98,12 @@ def read_suite(name: str, folder: Path = SUITES, *, amount: Amount = "all") -> l
                                     right=line.right, pair=line.pair, tags=_tags(place, line))
     _refuse_single_twins(path, [*prompts.values()])
     ordered = [prompts[key] for key in sorted(prompts)]
-    return sample(ordered, amount, stratum=lambda prompt: (prompt.category, SEVERITIES.index(prompt.severity)),
-                  unit=lambda prompt: prompt.pair or prompt.prompt_id)
+    return sample(ordered, amount, stratum=by_category, unit=lambda prompt: prompt.pair or prompt.prompt_id)
+
+
+def by_category(prompt: Prompt) -> tuple[str, int]:
+    """The stratum of a prompt: its category, then how grave it is."""
+    return prompt.category, SEVERITIES.index(prompt.severity)
 
 
 def read_suites(amounts: Mapping[str, Amount]) -> list[Prompt]:

@@ -1,111 +1,140 @@
-"""The LightningModule: LoRA on a causal language model, loss over the assistant's words alone.
+"""The LightningModule: a causal language model, loss over the assistant's words alone, one optimiser step a batch.
 
-The loss is summed over the target tokens of the whole accumulation window and divided once, so that the same
-dialogues give the same gradient however they are cut into batches. Logits are computed at target positions
-only, which gives the same loss and gradients and leaves out most of the memory (Lightning hooks call in the
-order: training_step, on_before_optimizer_step, …).
+What Lightning calls a batch is a whole step here (see ``stream``), so that the loss is summed over the target tokens
+of all its packs on all devices and divided once: the same dialogues give the same gradient however they are cut.
+Optimisation is manual for that reason alone. Logits are computed at target positions only.
 """
 
 import math
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import lightning
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from attunement.chat import IGNORED
 from attunement.errors import TrainingError
+from attunement.fused import DOCUMENTS, supervised_cross_entropy
 from attunement.params import Train
 from attunement.records import StepLog
-from attunement.stream import Batch
+from attunement.stream import Pack, Step
 
 PROGRESS_EVERY_S = 10.0
+LOST = "Nothing was published; lower train.learning_rate or look at these dialogues."
 
 
 class SupportTuner(lightning.LightningModule):
-    """Trains the adapter's weights of a PEFT model; checkpoints hold those weights alone."""
+    """Trains the trainable weights of a model; checkpoints hold those weights alone."""
 
     def __init__(self, model: Any, params: Train, *, n_steps: int) -> None:
         super().__init__()
         self.model = model
         self.params_ = params
         self.n_steps = n_steps
-        self.strict_loading = False  # the frozen base is not in the checkpoint; load_state_dict checks the rest
+        self.automatic_optimization = False
+        self.strict_loading = False  # the frozen base is not in the checkpoint; on_load_checkpoint checks the rest
         self.val_loss = math.nan
         self.n_val_tokens = 0
+        self.last_probe = ""
         self._val_sum = 0.0
-        self._window_loss = 0.0
-        self._window_tokens = 0
         self._steps: list[StepLog] = []
         self._started = self._told = time.monotonic()
         self._first_step = self._n_tokens = 0
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Summed loss over the window's target tokens; Lightning divides by the accumulation, we multiply it back."""
-        total, n_targets = supervised_loss(self.model, batch)
-        if n_targets == 0:
-            raise TrainingError(f"dialogues {', '.join(batch.dialogue_ids)} hold nothing to learn from.")
-        if not torch.isfinite(total):
-            raise TrainingError(f"the loss is not finite at step {self.global_step + 1}, for dialogues "
-                                f"{', '.join(batch.dialogue_ids)}. Nothing was published; lower train.learning_rate "
-                                "or look at these dialogues.")
-        self._window_loss += total.item()
-        self._window_tokens += n_targets
-        self._n_tokens += int(batch.attention_mask.sum())
-        return total / batch.window_targets * self.params_.accumulate_batches
+    def training_step(self, step: Step, batch_idx: int) -> None:
+        """One optimiser step: every pack forward and backward, the gradient checked and clipped, the weights moved."""
+        if step.n_targets == 0:
+            raise TrainingError(f"dialogues {_named(step)} hold nothing to learn from.")
+        total = 0.0
+        for i, pack in enumerate(step.packs):
+            with nullcontext() if i == len(step.packs) - 1 else self._unsynchronised():
+                loss, _ = supervised_loss(self.model, pack)
+                if not torch.isfinite(loss):
+                    raise TrainingError(f"the loss is not finite at step {self.global_step + 1}, for dialogues "
+                                        f"{', '.join(pack.dialogue_ids)}. {LOST}")
+                # devices' gradients are averaged, so each is raised by their number
+                self.manual_backward(loss * (self._world() / step.n_targets))
+                total += loss.item()
+        self._move(step, mean_loss=self._summed(total) / step.n_targets)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the step and refuse a gradient that is not finite (before clipping, which would hide it)."""
-        gradients = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
-        norm = torch.stack(gradients).norm().item()
+    def _move(self, step: Step, *, mean_loss: float) -> None:
+        """Refuse a gradient that is not finite, before clipping would hide it; then move the weights."""
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        norm = float(self._clip())
         if not math.isfinite(norm):
-            raise TrainingError(f"the gradient is not finite at step {self.global_step + 1}; nothing was published. "
-                                "Lower train.learning_rate.")
-        self._steps.append(StepLog(step=self.global_step + 1, loss=self._window_loss / self._window_tokens,
-                                   learning_rate=optimizer.param_groups[0]["lr"], grad_norm=norm,
-                                   n_target_tokens=self._window_tokens))
-        self._window_loss, self._window_tokens = 0.0, 0
+            raise TrainingError(f"the gradient is not finite at step {self.global_step + 1}, for dialogues "
+                                f"{_named(step)}. {LOST}")
+        rate = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        self._steps.append(StepLog(step=self.global_step, loss=mean_loss, learning_rate=rate, grad_norm=norm,
+                                   n_target_tokens=step.n_targets))
+        self._n_tokens += step.n_tokens
         self._tell()
+
+    def _clip(self) -> Any:
+        """Clip to ``train.max_grad_norm`` and return the norm before; a sharded model does it by itself."""
+        limit = self.params_.max_grad_norm
+        sharded = getattr(self._trainer and self.trainer.strategy.model, "clip_grad_norm_", None)
+        return sharded(limit) if sharded else clip_grad_norm_([p for p in self.parameters() if p.requires_grad], limit)
+
+    def _unsynchronised(self) -> Any:
+        """Devices exchange gradients once a step, with its last pack."""
+        if self._world() == 1:
+            return nullcontext()
+        strategy: Any = self.trainer.strategy
+        return strategy.block_backward_sync()
+
+    def _world(self) -> int:
+        return self.trainer.world_size if self._trainer else 1
+
+    def _summed(self, value: float) -> float:
+        """The sum over all devices."""
+        if self._world() == 1:
+            return value
+        local = torch.tensor(value, dtype=torch.float64, device=self.device)
+        return float(self.trainer.strategy.reduce(local, reduce_op="sum"))
 
     def on_validation_epoch_start(self) -> None:
         self._val_sum, self.n_val_tokens = 0.0, 0
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, step: Step, batch_idx: int) -> None:
         """Sum; the mean is taken once, over all target tokens of the split."""
-        total, n_targets = supervised_loss(self.model, batch)
-        self._val_sum += total.item()
-        self.n_val_tokens += n_targets
+        self._val_sum += sum(supervised_loss(self.model, pack)[0].item() for pack in step.packs)
+        self.n_val_tokens += step.n_targets
 
     def on_validation_epoch_end(self) -> None:
-        self.val_loss = self._val_sum / self.n_val_tokens
+        self.val_loss = self._summed(self._val_sum) / self.n_val_tokens
         if not math.isfinite(self.val_loss):
             raise TrainingError(f"the validation loss is not finite at step {self.global_step}; nothing was published.")
 
     def configure_optimizers(self) -> Any:
-        """AdamW on the adapter; linear warm-up, then a cosine to zero (Loshchilov & Hutter 2017, 2019)."""
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        """AdamW (Loshchilov & Hutter 2019) on what is trained, its rate by ``rate_factor``."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=self.params_.learning_rate, weight_decay=self.params_.weight_decay)
-        warmup = max(1, round(self.params_.warmup_frac * self.n_steps))
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.n_steps - warmup)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(self.params_, self.n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch overloads it
         """The trainable weights alone."""
         trainable = {name for name, p in self.named_parameters() if p.requires_grad}
         return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in trainable}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The steps since the last published checkpoint go with the state: they are published with the next."""
+        checkpoint["steps"] = [step.model_dump() for step in self._steps]
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a state whose tensors are not exactly the adapter's: a missing one would stay at its start."""
+        """Refuse a state whose tensors are not exactly those trained: a missing one would stay at its start."""
         if checkpoint["state_dict"].keys() != self.state_dict().keys():
-            raise TrainingError("the saved state is not of this adapter; remove the scratch folder and train anew.")
+            raise TrainingError("the saved state is not of this model; remove the scratch folder and train anew.")
+        self._steps = [StepLog(**step) for step in checkpoint["steps"]]
 
     def mean_train_loss(self) -> float:
         """Mean loss per target token since the last checkpoint."""
@@ -118,31 +147,50 @@ class SupportTuner(lightning.LightningModule):
         return taken
 
     def _tell(self) -> None:
-        """A line now and then: where training is, how fast, how long it will take."""
+        """A line now and then: where training is, how fast, how long it will take, what the last probe found."""
         now, step = time.monotonic(), self._steps[-1]
-        if now - self._told < PROGRESS_EVERY_S:
+        if now - self._told < PROGRESS_EVERY_S or self._trainer is None or not self.trainer.is_global_zero:
             return
         self._told = now
-        per_step = (now - self._started) / (step.step - self._first_step)
+        per_step = (now - self._started) / max(1, step.step - self._first_step)
         print(f"train: step {step.step}/{self.n_steps}  loss {step.loss:.3f}  "
               f"{self._n_tokens / (now - self._started):,.0f} tokens/s  "
-              f"about {max(0.0, per_step * (self.n_steps - step.step)) / 60:.1f} min left", file=sys.stderr, flush=True)
+              f"about {max(0.0, per_step * (self.n_steps - step.step)) / 60:.1f} min left{self.last_probe}",
+              file=sys.stderr, flush=True)
 
     def on_train_start(self) -> None:
         self._started = self._told = time.monotonic()
         self._first_step = self.global_step
 
 
-def supervised_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
-    """(summed cross-entropy in nats over target tokens, their number), for a (batch, time) batch.
+def rate_factor(params: Train, n_steps: int) -> Callable[[int], float]:
+    """Share of ``train.learning_rate`` at a step: linear warm-up, then cosine (Loshchilov & Hutter 2017) or line."""
+    warmup = max(1, round(params.warmup_frac * n_steps))
 
-    Hidden states are gathered where the next token is a target; only those go through the output layer.
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, n_steps - warmup)
+        return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[params.schedule]
+
+    return factor
+
+
+def supervised_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, int]:
+    """(summed cross-entropy in nats over target tokens, their number) of a pack.
+
+    Hidden states are gathered where the next token is a target; only those go through the output layer. No mask is
+    given: position_ids that begin anew tell transformers where a dialogue ends, which is exact without a cache.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    apart = {"documents": pack.documents} if base.config._attn_implementation == DOCUMENTS else {}
     hidden = base.get_decoder()(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, **apart
     ).last_hidden_state
-    learnt = batch.targets[:, 1:] != IGNORED
-    logits = base.get_output_embeddings()(hidden[:, :-1][learnt])
-    targets = batch.targets[:, 1:][learnt]
-    return cross_entropy(logits.float(), targets, reduction="sum"), targets.numel()
+    learnt = pack.targets[:, 1:] != IGNORED
+    targets = pack.targets[:, 1:][learnt]
+    return supervised_cross_entropy(hidden[:, :-1][learnt], base.get_output_embeddings().weight, targets), len(targets)
+
+
+def _named(step: Step) -> str:
+    return ", ".join(name for pack in step.packs for name in pack.dialogue_ids)

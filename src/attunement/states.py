@@ -1,0 +1,163 @@
+"""The states that a killed training goes on from: two newest, each whole or not there, and what they were made of.
+
+A training's folder is named by the fingerprint of all that its result depends on, and holds ``made_of.json``, which
+lists the parts. Each state names its fingerprint too, so that one that was put into another's folder is refused,
+naming what differs. Torch's files are zip archives whose entries carry checksums: a damaged one is found by them.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attunement.artefacts import sha256_of, verify, write_json
+from attunement.errors import TrainingError
+from attunement.models import BASE, base_sha256, resolved_precision
+from attunement.params import Params
+from attunement.records import content_id
+from attunement.suites import suite_path
+
+if TYPE_CHECKING:
+    from lightning.pytorch.plugins.io import CheckpointIO
+
+KEPT = 2  # the newest, and the one before it
+MADE_OF = "made_of.json"
+NO_MATTER = ("save_state_every_min", "keep_checkpoints")  # when states are saved changes nothing about the result
+
+
+def made_of(params: Params, *, curated: Path) -> dict[str, str]:
+    """All that the result depends on, with its value or hash: params, data, base, suite, scorers, code, libraries."""
+    package = Path(__file__).parent
+    train = {key: value for key, value in params.train.model_dump(mode="json").items() if key not in NO_MATTER}
+    parts: dict[str, object] = {
+        "seed": params.seed, "train": train, "chat": params.chat.model_dump(mode="json"),
+        "respond": {"max_new_tokens": params.respond.max_new_tokens, "batch_size": params.respond.batch_size},
+        "precision here": resolved_precision(params.train.precision),
+        "base model and tokenizer": base_sha256(verify(BASE)),
+        "data": {name: sha256_of(verify(curated) / f"{name}.parquet") for name in ("train", "val")},
+        "suite": sha256_of(suite_path(params.train.probe.suite)),
+        "scorers": {scorer.name: scorer.version for scorer in params.train.probe.scorers},
+        "code": content_id([(p.relative_to(package).as_posix(), sha256_of(p)) for p in sorted(package.rglob("*.py"))]),
+        "libraries": {name: version(name) for name in ("torch", "lightning", "transformers", "peft")},
+    }
+    return dict(sorted(_flat(parts)))
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found += _flat(value, f"{name}.") if isinstance(value, Mapping) else [(name, json.dumps(value))]
+    return found
+
+
+def differing(now: Mapping[str, str], then: Mapping[str, str]) -> str:
+    """What differs between two lists of parts, in words."""
+    names = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    told = [f"{name} ({_short(then.get(name))} then, {_short(now.get(name))} now)" for name in names[:5]]
+    return ", ".join(told) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _short(value: str | None) -> str:
+    return "nothing" if value is None else value if len(value) <= 24 else f"{value[:12]}…"
+
+
+class States:
+    """The saved states in a training's folder."""
+
+    def __init__(self, folder: Path, parts: Mapping[str, str]) -> None:
+        self.folder, self.parts = folder / "states", dict(parts)
+
+    def path(self, step: int) -> Path:
+        """Where the state after ``step`` lies."""
+        return self.folder / f"step-{step:09d}.ckpt"
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest state that is whole, and a line about each damaged one, which is set aside.
+
+        Raises TrainingError when a state is of another training.
+        """
+        told = []
+        for path in sorted(self.folder.glob("step-*.ckpt"), reverse=True):
+            try:
+                self._check(path)
+            except DamagedError as error:
+                told.append(f"the state {path.name} is damaged ({error}); the one before it is used")
+                path.replace(path.with_suffix(".damaged"))
+                continue
+            return path, told
+        return None, told
+
+    def _check(self, path: Path) -> None:
+        import torch
+
+        try:
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            if broken:
+                raise DamagedError("a checksum does not fit")
+            then = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["made_of"]
+        except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise DamagedError(type(error).__name__) from error
+        if then != self.parts:
+            raise TrainingError(f"{path} is the state of another training: {differing(self.parts, then)}. "
+                                "Remove it, or train with what it was made of.")
+
+    def drop_old(self) -> None:
+        """Keep the newest two, and nothing of a save that was cut off."""
+        for path in sorted(self.folder.glob("step-*.ckpt"))[:-KEPT]:
+            path.unlink()
+        for path in self.folder.glob(".*.partial"):
+            path.unlink()
+
+    def note_parts(self) -> None:
+        """Write down what this training is made of, for people and for ``nearby``."""
+        write_json(self.folder.parent / MADE_OF, self.parts)
+
+    def nearby(self) -> str:
+        """What sets the newest unfinished training beside this one apart from it, or nothing."""
+        others = [path for path in self.folder.parent.parent.glob(f"*/{MADE_OF}")
+                  if path.parent != self.folder.parent and any((path.parent / "states").glob("step-*.ckpt"))]
+        if not others:
+            return ""
+        newest = max(others, key=lambda path: path.stat().st_mtime)
+        return differing(self.parts, json.loads(newest.read_text(encoding="utf-8")))
+
+
+class DamagedError(Exception):
+    """A state can not be read whole."""
+
+
+def atomic_checkpoint_io() -> "CheckpointIO":
+    """Lightning's own writer, made atomic: temp in the same folder, fsync, rename, fsync of the folder.
+
+    Lightning writes through TMPDIR; on another filesystem that is not atomic, and a kill or a full disk then
+    destroys the last good state.
+    """
+    from lightning.fabric.plugins.io import TorchCheckpointIO
+
+    class AtomicCheckpointIO(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+            import torch
+
+            final = Path(path)
+            partial = final.with_name(f".{final.name}.partial")
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(final)
+            finally:
+                partial.unlink(missing_ok=True)
+            folder = os.open(final.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    return AtomicCheckpointIO()
