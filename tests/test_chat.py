@@ -100,6 +100,22 @@ def test_replies_do_not_depend_on_the_batch_they_are_made_in(model: Any, tokeniz
     assert generate(model, tokenizer, 1) == generate(model, tokenizer, 3)
 
 
+def test_continuous_batching_gives_the_same_replies_in_their_order(model: Any, tokenizer: Any) -> None:
+    found = chat.generate(model, tokenizer, prompts(tokenizer), max_new_tokens=12, batch_size=1, seed=0,
+                          engine="continuous")
+    assert found == generate(model, tokenizer, 1)
+    assert model.config._attn_implementation != "paged|sdpa"
+
+
+def test_continuous_batching_that_leaves_a_prompt_unanswered_is_an_error(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(model), "generate_batch", lambda *args, **kwargs: {})
+    with pytest.raises(ModelError, match="answered 0 of 3 prompts"):
+        chat.generate(model, tokenizer, prompts(tokenizer), max_new_tokens=12, batch_size=1, seed=0,
+                      engine="continuous")
+
+
 def test_a_reply_that_meets_the_limit_says_so(model: Any, tokenizer: Any) -> None:
     reply = generate(model, tokenizer, 3)[0]
     assert (reply.stopped_by, reply.n_tokens) == ("length", 12)

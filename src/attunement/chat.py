@@ -9,7 +9,7 @@ assistant turn and the end-of-turn token after them.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attunement.errors import ModelError
 from attunement.records import Role, StoppedBy, Turn
@@ -17,6 +17,7 @@ from attunement.records import Role, StoppedBy, Turn
 if TYPE_CHECKING:
     import torch
 
+Engine = Literal["batches", "continuous"]
 IGNORED = -100  # torch's cross_entropy leaves out targets with this value
 
 
@@ -161,16 +162,21 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     seed: int,
+    engine: Engine = "batches",
     on_batch: Callable[[int], None] = lambda n: None,
 ) -> list[Generated]:
     """Greedy replies to tokenised prompts, in their order; batches hold prompts of like length, padded on the left.
 
-    ``on_batch`` is told how many prompts were answered. Left padding is masked, so a prompt's reply depends on its
-    neighbours by rounding alone; in bfloat16 that is enough to choose another word now and then, after which a
-    reply goes its own way. Compare replies made in equal batches.
+    ``engine``: ``batches``, or ``continuous``, transformers' continuous batching, which fills the place of a reply that
+    has ended with the next prompt: for GPUs, and not to the same bytes from run to run. ``on_batch`` is told how many
+    prompts were answered. Left padding is masked, so a prompt's reply depends on its neighbours by rounding alone; in
+    bfloat16 that is enough to choose another word now and then, after which a reply goes its own way. Compare replies
+    made in equal batches.
     """
     replies: dict[int, Generated] = {}
     with undisturbed(model, seed):
+        if engine == "continuous":
+            return _generate_continuously(model, tokenizer, prompts, max_new_tokens)
         for batch in batches_of_like_length(prompts, batch_size):
             answers = _generate_batch(model, tokenizer, [prompts[i] for i in batch], max_new_tokens)
             replies.update(zip(batch, answers, strict=True))
@@ -205,6 +211,28 @@ def _generate_batch(
         eos_token_id=list(ends),
     )
     return [_reply_of(tokenizer, row, ends) for row in output[:, width:].tolist()]
+
+
+def _generate_continuously(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> list[Generated]:
+    """Raises ModelError when the engine left a prompt unanswered: it only logs what went wrong."""
+    from transformers import GenerationConfig
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    ends, attention = end_of_turn_ids(tokenizer), base.config._attn_implementation
+    config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=list(ends),
+                              pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id)
+    base.set_attn_implementation("sdpa")
+    try:
+        answers = base.generate_batch(inputs=[list(prompt) for prompt in prompts], generation_config=config)
+    finally:
+        base.set_attn_implementation(attention)
+    found = [answer.generated_tokens for answer in answers.values() if not answer.error]
+    if len(found) != len(prompts):
+        raise ModelError(f"continuous batching answered {len(found)} of {len(prompts)} prompts; set respond.engine: "
+                         "batches in params.yaml.")
+    return [_reply_of(tokenizer, list(tokens), ends) for tokens in found]
 
 
 def _reply_of(tokenizer: Any, tokens: list[int], ends: tuple[int, ...]) -> Generated:

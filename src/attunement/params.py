@@ -217,6 +217,7 @@ class Respond(Section):
     suites: Annotated[dict[str, Amount], Field(min_length=1)]
     max_new_tokens: Count
     batch_size: Count
+    engine: Literal["batches", "continuous"]
 
 
 class ScoreParams(Section):

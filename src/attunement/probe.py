@@ -76,11 +76,12 @@ class CheckpointProbe(lightning.Callback):
         tokenizer: Any,
         max_new_tokens: int,
         batch_size: int,
+        engine: chat.Engine,
         seed: int,
     ) -> None:
         self.scratch, self.states, self.settings, self.checkpoints = scratch, states, settings, tuple(checkpoints)
         self.questions, self.save_weights, self.served, self.tokenizer = questions, save_weights, served, tokenizer
-        self.max_new_tokens, self.batch_size, self.seed = max_new_tokens, batch_size, seed
+        self.max_new_tokens, self.batch_size, self.engine, self.seed = max_new_tokens, batch_size, engine, seed
         self.costs = Costs()
         self._saved = time.monotonic()
 
@@ -119,7 +120,7 @@ class CheckpointProbe(lightning.Callback):
         batches = chat.batches_of_like_length(encoded, self.batch_size)
         mine = sorted(i for batch in batches[trainer.global_rank :: trainer.world_size] for i in batch)
         answers = chat.generate(model, self.tokenizer, [encoded[i] for i in mine], max_new_tokens=self.max_new_tokens,
-                                batch_size=self.batch_size, seed=self.seed)
+                                batch_size=self.batch_size, engine=self.engine, seed=self.seed)
         found = {i: answer.text for i, answer in zip(mine, answers, strict=True)}
         if trainer.world_size > 1:
             import torch

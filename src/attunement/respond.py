@@ -42,7 +42,8 @@ def _respond_suite(
     contexts = [chat.encode_prompt(tokenizer, prompt.context, system_prompt=params.chat.system_prompt,
                                    max_tokens=params.chat.max_context_tokens) for prompt in prompts]
     answers = chat.generate(model, tokenizer, contexts, max_new_tokens=params.respond.max_new_tokens,
-                            batch_size=params.respond.batch_size, seed=params.seed, on_batch=progress.add)
+                            batch_size=params.respond.batch_size, engine=params.respond.engine, seed=params.seed,
+                            on_batch=progress.add)
     return [Reply(suite=prompt.suite, prompt_id=prompt.prompt_id, model=name, sample=0, text=answer.text,
                   stopped_by=answer.stopped_by, n_tokens=answer.n_tokens)
             for prompt, answer in zip(prompts, answers, strict=True)]

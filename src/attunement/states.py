@@ -34,7 +34,8 @@ def made_of(params: Params, *, curated: Path) -> dict[str, str]:
     train = {key: value for key, value in params.train.model_dump(mode="json").items() if key not in NO_MATTER}
     parts: dict[str, object] = {
         "seed": params.seed, "train": train, "chat": params.chat.model_dump(mode="json"),
-        "respond": {"max_new_tokens": params.respond.max_new_tokens, "batch_size": params.respond.batch_size},
+        "respond": {"max_new_tokens": params.respond.max_new_tokens, "batch_size": params.respond.batch_size,
+                    "engine": params.respond.engine},
         "precision here": resolved_precision(params.train.precision),
         "base model and tokenizer": base_sha256(verify(BASE)),
         "data": {name: sha256_of(verify(curated) / f"{name}.parquet") for name in ("train", "val")},

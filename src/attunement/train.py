@@ -97,7 +97,7 @@ def make_probe(
         scratch=scratch, states=states, settings=settings, checkpoints=checkpoints, tokenizer=tokenizer,
         questions=Questions(prompts=prompts, encoded=encoded, between=between), save_weights=partial(save, base=BASE),
         served=torch_dtype(precision), max_new_tokens=params.respond.max_new_tokens,
-        batch_size=params.respond.batch_size, seed=params.seed,
+        batch_size=params.respond.batch_size, engine=params.respond.engine, seed=params.seed,
     )
 
 
