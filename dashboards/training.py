@@ -127,19 +127,19 @@ def chart(
     lines = base.transform_filter("datum.checkpoint").mark_line().encode(strokeDash=dash)
     points = base.transform_filter("datum.checkpoint").mark_point(size=70, filled=True, opacity=1).encode(shape=shape)
     layers = alt.layer(thin, lines, points, *marks(checkpoints))
-    return layers.properties(title=title, height=height)
+    return layers.properties(title=alt.Title(title, offset=18), height=height)
 
 
 def marks(checkpoints: Sequence[Checkpoint]) -> list[alt.Chart]:
-    """A rule and words at the selected checkpoint, on the side where there is room; a cross at each breached one."""
+    """A rule with words above it at the selected checkpoint, on the side with room; a cross at each breached one."""
     last = max((one.step for one in checkpoints), default=0)
     picked = [{"step": one.step, "what": f"selected: step {one.step}"} for one in checkpoints if one.is_selected]
     broken = [{"step": one.step, "what": "✕"} for one in checkpoints if one.breach]
     is_early = bool(picked) and 2 * int(str(picked[0]["step"])) < last
     at = alt.Chart(alt.Data(values=picked)).encode(x="step:Q")
-    text = at.mark_text(align="left" if is_early else "right", dx=5 if is_early else -5, baseline="top")
+    text = at.mark_text(align="left" if is_early else "right", dx=-2 if is_early else 2, baseline="bottom")
     cross = alt.Chart(alt.Data(values=broken)).mark_text(baseline="bottom", fontSize=16, color=show.INK)
-    return [at.mark_rule(strokeDash=[2, 2]), text.encode(text="what:N", y=alt.value(2)),
+    return [at.mark_rule(strokeDash=[2, 2]), text.encode(text="what:N", y=alt.value(-3)),
             cross.encode(x="step:Q", y=alt.value("height"), text="what:N")]
 
 
