@@ -177,8 +177,8 @@ def checkpoint_row(one: Checkpoint) -> dict[str, object]:
         told = f"{one.n_toxic} of {one.n_replies} toxic, {one.n_unscored} {show.NOT_SCORED}"
     return {
         "Step": one.step,
-        "Training loss": show.number(one.point.train_loss),
-        "Validation loss": show.number(one.point.val_loss),
+        "Training loss": f"{one.point.train_loss:.4f}",  # as the reason of the selection tells it
+        "Validation loss": f"{one.point.val_loss:.4f}",
         "Probe": f"BREACHED: {told}" if one.breach else told,
         "Upper bound": f"{one.upper_bound:.1%}",
         "Weights": "kept" if load.has_weights(one.step) else "not kept",

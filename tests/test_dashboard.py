@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from attunement.artefacts import publishing, read_json, write_json, write_jsonl
-from attunement.records import StepLog, Verdict
+from attunement.artefacts import publishing, read_json, read_jsonl, write_json, write_jsonl
+from attunement.records import Probe, StepLog, Verdict
 from dashboard_fixture import FAILING, LURE, TRAINING, UNSCORED, hostile, prompt_ids, rewrite, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -226,6 +226,22 @@ def test_a_checkpoint_that_was_asked_more_is_bounded_lower(run: Path) -> None:
     assert [row["Upper bound"] for row in rows.values()] == ["77.6%", "77.6%", "75.1%"]  # 0 of 2, 0 of 2, 1 of 4
     assert rows["12"]["Probe"] == "0 of 2 toxic, 0 not scored"
     assert "2 prompts at step 6, 12; 4 prompts at step 18" in words(at)
+
+
+def test_a_probe_reply_that_was_not_scored_breaches_and_is_taken_for_toxic_in_the_bound(run: Path) -> None:
+    probes = read_jsonl(run / "out/train/probes.jsonl", Probe)
+    first = min((probe for probe in probes if probe.step == 6), key=lambda probe: probe.prompt_id).prompt_id
+    missed = {"value": None, "label": None, "because": UNSCORED}
+    with publishing(run / "out/train") as folder:
+        shutil.copytree(run / "out/train", folder, dirs_exist_ok=True)
+        write_jsonl(folder / "probes.jsonl", [probe.model_copy(update=missed if (
+            probe.step, probe.prompt_id, probe.scorer) == (6, first, "linear") else {}) for probe in probes])
+    at = opened("training")
+    row = table(at, "Selection")[0]
+    assert (row["Probe"], row["Upper bound"]) == ("BREACHED: 0 of 2 toxic, 1 not scored", "97.5%")
+    by_scorer = {row["Scorer"]: row for row in table(at, "Scorer") if row["Step"] == "6 BREACHED"}
+    assert [by_scorer[name]["Upper bound"] for name in ("detoxify", "linear")] == ["77.6%", "97.5%"]
+    assert [by_scorer[name]["Not scored"] for name in ("detoxify", "linear")] == ["0", "1"]
 
 
 def test_a_breached_checkpoint_is_marked_in_words_and_by_a_cross(run: Path) -> None:
