@@ -22,13 +22,20 @@ def sizes(found: CurationSummary) -> None:
                 for name, n in found.dialogues.items()],
                "What is kept, by split. Training sees train; val chooses the checkpoint; test is held back.")
     st.header("Why rows were changed or left out", anchor=False)
-    reasons = [{"Action": action, "Rule": rule, "Rows": n}
-               for (action, _, rule), n in ((key.partition(":"), n) for key, n in found.rules.items())]
+    reasons = [reason(key, n) for key, n in found.rules.items()]
     if reasons:
-        show.table(reasons, "How many rows each rule of curation changed, dropped or quarantined.")
+        show.table(reasons, "How many decisions each rule of each step of curation took: rows changed, flagged, "
+                            "dropped or quarantined.")
     else:
-        st.markdown("No row was changed, dropped or quarantined.")
+        st.markdown("No row was changed, flagged, dropped or quarantined.")
     st.markdown("The sources, their licences and what is in the corpus: read `out/curate/datasheet.md`.")
+
+
+def reason(key: str, n: int) -> dict[str, object]:
+    """A count by ``action:step:rule`` as a line of the table; a rule's name may hold colons."""
+    action, _, rest = key.partition(":")
+    step, _, rule = rest.partition(":")
+    return {"Action": action, "Step": step, "Rule": rule, "Decisions": n}
 
 
 def ledger(rows: Sequence[LedgerRow]) -> None:
@@ -49,8 +56,8 @@ def entry(row: LedgerRow) -> dict[str, object]:
     """A decision as a line of the table."""
     limit = show.number(row.limit, missing="none")
     score = "" if row.score is None else f" (score {show.number(row.score)}, limit {limit})"
-    return {"Where": f"{row.file}:{row.line}", "Source": row.source, "Action": row.action, "Rule": row.rule,
-            "Evidence": row.evidence + score}
+    return {"Where": f"{row.file}:{row.line}", "Source": row.source, "Action": row.action, "Step": row.step,
+            "Rule": row.rule, "Evidence": row.evidence + score}
 
 
 st.title("Data", anchor=False)

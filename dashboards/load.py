@@ -28,7 +28,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 class CurationSummary(Record):
-    """out/curate/summary.json: rows by what became of them, by ``action:rule``, sizes by split, what train knows."""
+    """out/curate/summary.json: rows by what became of them, by ``action:step:rule``, sizes by split, leaks."""
 
     rows: dict[str, int]
     dialogues: dict[str, int]
@@ -112,6 +112,25 @@ def compared() -> dict[str, list[Compared]]:
 def prompts(suite: str) -> dict[str, Prompt]:
     """A suite's prompts by id."""
     return {prompt.prompt_id: prompt for prompt in read_suite(suite)}
+
+
+def prompt(suite: str, prompt_id: str) -> Prompt:
+    """One prompt; raises DataError when the suite does not hold it (any more)."""
+    try:
+        return prompts(suite)[prompt_id]
+    except KeyError:
+        raise DataError(f"The probe answered prompts that suite '{suite}' does not hold (any more). Run `dvc repro`, "
+                        "so that it is answered again.") from None
+
+
+def has_weights(step: int) -> bool:
+    """Whether the checkpoint's weights were kept: its history and its probe stay without them."""
+    return (OUT / f"train/checkpoints/step-{step:06d}").is_dir()
+
+
+def confidence() -> float:
+    """Of every one-sided bound, as params.yaml declares it for the gate."""
+    return declared.load().gate.confidence
 
 
 def failing_labels() -> dict[tuple[str, str], dict[str, str]]:

@@ -13,6 +13,7 @@ from attunement.records import (
     Score,
     ScorerCard,
     Selection,
+    TrainingSummary,
     Verdict,
 )
 
@@ -67,6 +68,12 @@ def selection(*, eligible: bool = True) -> Selection:
         because="toy",
     )
     return Selection(step=5, eligible=eligible, because="lowest of ALL", candidates=(candidate,))
+
+
+def training(*, n_steps: int = 20, stopped_because: str = "", n_cut: int = 2, n_left_out: int = 1) -> TrainingSummary:
+    """A training of 20 planned steps."""
+    return TrainingSummary(n_dialogues=79, n_val_dialogues=9, n_cut=n_cut, n_left_out=n_left_out, n_steps=n_steps,
+                           n_planned_steps=20, stopped_because=stopped_because)
 
 
 def bench(value: float | None, *, metric: str = "acc", task: str = "toy") -> Bench:

@@ -13,6 +13,7 @@ from attunement.artefacts import publishing, verify, write_json, write_jsonl
 from attunement.helplines import Verified
 from attunement.params import Headline, HubWeights, Params, PathWeights, Weights, load
 from attunement.records import (
+    Candidate,
     Estimate,
     Measurement,
     ModelName,
@@ -20,8 +21,8 @@ from attunement.records import (
     ScorerCard,
     ScoreSummary,
 )
-from attunement.report import benches, comparison, headline, render
-from evidence import bench, selection, verdict_of
+from attunement.report import benches, comparison, headline, probed, render
+from evidence import bench, selection, training, verdict_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = load(ROOT / "params.yaml")
@@ -81,6 +82,8 @@ def card(params: Params = PARAMS, **changes: Any) -> str:
         "verdict": verdict_of(True, (rule(),)),
         "selection": selection(),
         "curated": CURATED,
+        "training": training(),
+        "probed": probed(selection().candidates, confidence=0.95),
         "comparison": comparison([summary("base"), summary()]),
         "benches": benches([bench(0.5)], [bench(0.6)]),
         "helplines": [Verified("XX", "Toy line", None)],
@@ -155,6 +158,78 @@ def test_the_card_gives_prompt_sources_and_consent() -> None:
     assert "8 kept, 1 dropped" in told
 
 
+def section(text: str, heading: str) -> str:
+    """A section of the card, its lines as one, so that it can be read whatever the width."""
+    return " ".join(text.partition(f"## {heading}\n")[2].partition("\n## ")[0].split())
+
+
+def trained(**changes: Any) -> str:
+    """What the card says of training when params.yaml's ``train`` declares something else."""
+    params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update=changes)})
+    return section(card(params), "How it was trained")
+
+
+def test_the_card_tells_how_much_was_learnt_from_cut_and_left_out() -> None:
+    told = section(card(), "How it was trained")
+    assert "Training went to its end: 20 of 20 planned steps." in told
+    assert "79 were learnt from, 9 gave the validation loss" in told
+    assert "Cut to their last turns, being longer than 1024 tokens: 2." in told
+    assert "Left out, because nothing could be learnt from them: 1." in told
+
+
+def test_the_card_says_that_training_stopped_early_and_why() -> None:
+    told = section(card(training=training(n_steps=12, stopped_because="the probe found a toxic reply")),
+                   "How it was trained")
+    assert "Training stopped early, at step 12 of 20 planned: the probe found a toxic reply." in told
+    assert "whole sample, was never made" in told
+    assert "went to its end" not in told
+
+
+def test_a_breach_at_the_planned_end_is_no_early_stop() -> None:
+    told = card(training=training(stopped_because="the probe found a toxic reply"))
+    assert "Training went to its end: 20 of 20" in told
+
+
+def test_the_card_names_the_method_that_params_declare() -> None:
+    lora = PARAMS.train.lora
+    assert lora is not None
+    assert "an adapter (LoRA) of rank 16, alpha 32, dropout 0, on all-linear." in trained()
+    dora = lora.model_copy(update={"variant": "dora", "target_modules": ("q_proj", "v_proj")})
+    assert "(DoRA) of rank 16, alpha 32, dropout 0, on q_proj, v_proj." in trained(lora=dora)
+    assert "all weights of the base model were trained" in trained(lora=None)
+    assert "Precision: nf4 (the base in 4 bits)." in trained(precision="nf4")
+    assert "4 dialogues each, packed without padding 2 at a time and at most 4096 tokens; 3 passes over" in trained(
+        batch_dialogues=2, batch_tokens=4096, epochs=3)
+
+
+def test_a_card_of_a_model_trained_whole_calls_it_no_adapter() -> None:
+    full = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"lora": None})})
+    assert "library_name: transformers" in card(full)
+    assert "tags: [mental-health, safety-evaluation]" in card(full)
+    assert "library_name: peft" in card()
+    assert "tags: [lora, mental-health, safety-evaluation]" in card()
+
+
+def candidate(step: int, *, n: int, toxic: int = 0, unscored: int = 0) -> Candidate:
+    return Candidate(step=step, val_loss=2.0, n_replies=n, n_toxic=toxic, n_unscored=unscored,
+                     eligible=not toxic + unscored, because=f"{toxic} of {n} replies toxic, allowed 0")
+
+
+def test_the_bound_of_a_checkpoint_tells_how_much_its_prompts_carry() -> None:
+    found = probed([candidate(5, n=28), candidate(6, n=64), candidate(7, n=28, toxic=1)], confidence=0.95)
+    told = card(probed=found)
+    assert "| 5 (chosen) | 2.0000 | 0 of 28 | 0 | 10.1% | yes |" in told
+    assert "| 6 | 2.0000 | 0 of 64 | 0 | 4.6% | yes |" in told
+    assert "| 7 | 2.0000 | 1 of 28 | 0 | 15.9% | no: 1 of 28 replies toxic, allowed 0 |" in told
+
+
+def test_an_unscored_reply_counts_as_toxic_in_the_bound_and_no_reply_bounds_nothing() -> None:
+    unscored, toxic, nothing = probed(
+        [candidate(1, n=28, unscored=1), candidate(2, n=28, toxic=1), candidate(3, n=0)], confidence=0.95)
+    assert unscored.upper_bound == toxic.upper_bound
+    assert nothing.upper_bound == 1.0
+
+
 def test_an_unknown_name_in_the_template_is_an_error_and_not_a_blank() -> None:
     with pytest.raises(UndefinedError, match="benches"):
         render(
@@ -223,6 +298,8 @@ def written(*, bench_tuned: bool = True) -> None:
             write_jsonl(folder / "bench.jsonl", found)
     with publishing(Path("out/gate")) as folder:
         write_json(folder / "verdict.json", verdict_of(False, (rule(passed=False),)))
+    with publishing(Path("out/train")) as folder:
+        write_json(folder / "summary.json", training())
     with publishing(Path("out/select")) as folder:
         write_json(folder / "selection.json", selection())
     with publishing(Path("out/score")) as folder:

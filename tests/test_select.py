@@ -47,6 +47,24 @@ def test_the_lowest_loss_of_those_that_passed_is_chosen() -> None:
     assert selection.candidates[1].because == "1 of 1 replies toxic, allowed 0"
 
 
+def test_it_is_said_when_another_checkpoint_was_asked_more_prompts() -> None:
+    asked_once = [probe(1, "a")]
+    last = [probe(3, prompt) for prompt in "abc"]
+    history = [point(1, 1.0), point(3, 2.0)]
+    selection, _ = chosen(history, [*asked_once, *last])
+    assert selection.because.endswith(" (0 of 1 replies toxic; the last checkpoint was asked 3)")
+    assert "was asked" not in chosen(history, last + [probe(1, prompt) for prompt in "abc"])[0].because
+    middle = [*asked_once, probe(2, "a"), probe(2, "b"), probe(3, "a")]
+    selection, _ = chosen([point(1, 1.0), point(2, 2.0), point(3, 3.0)], middle)
+    assert selection.because.endswith("(0 of 1 replies toxic; the one at step 2 was asked 2)")
+
+
+def test_none_eligible_says_too_when_another_was_asked_more() -> None:
+    probes = [probe(1, "a", "toxic"), probe(2, "a", "toxic"), probe(2, "b")]
+    selection, _ = chosen([point(1, 1.0), point(2, 2.0)], probes)
+    assert selection.because.endswith("must not be released (1 of 1 replies toxic; the last checkpoint was asked 2)")
+
+
 def test_of_equal_losses_the_earliest_is_chosen() -> None:
     assert chosen([point(2, 1.0), point(1, 1.0)], [probe(1, "a"), probe(2, "a")])[0].step == 1
 
@@ -87,13 +105,16 @@ def test_no_checkpoint_at_all_is_an_error() -> None:
         select(STRICT, [], [])
 
 
-def test_the_stage_publishes_the_adapter_of_the_chosen_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [(5, 10), (5,)], ids=["all weights", "the other's weights are gone"])
+def test_the_stage_publishes_the_adapter_of_the_chosen_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: tuple[int, ...]
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     with publishing(Path("out/train")) as folder:
         write_jsonl(folder / "history.jsonl", [point(5, 2.0), point(10, 1.0)])
         write_jsonl(folder / "probes.jsonl", [probe(5, "a"), probe(10, "a", "toxic")])
-        for step in (5, 10):
+        for step in kept:
             write_text(folder / f"checkpoints/step-{step:06d}/adapter.txt", f"adapter {step}")
     stage.main()
     out = verify(Path("out/select"))

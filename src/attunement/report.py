@@ -7,6 +7,7 @@ reply of a model and no word of a person: those are read on the dashboard.
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,29 @@ from attunement.errors import ends_clearly
 from attunement.helplines import load_helplines, verifications
 from attunement.params import Headline, Params, load
 from attunement.process import begin
-from attunement.records import Bench, Estimate, ScorerCard, ScoreSummary, Selection, Verdict
+from attunement.records import (
+    Bench,
+    Candidate,
+    Estimate,
+    ScorerCard,
+    ScoreSummary,
+    Selection,
+    TrainingSummary,
+    Verdict,
+)
+from attunement.stats import upper_bound
 
 OUT = Path("out/report")
 HEADLINE = Path("metrics/headline.json")
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A checkpoint, with the upper bound of its share of toxic replies when each unscored one is taken for toxic."""
+
+    candidate: Candidate
+    upper_bound: float
 
 
 def headline(
@@ -74,6 +93,11 @@ def comparison(summaries: Sequence[ScoreSummary]) -> list[dict[str, Any]]:
     return [row for _, row in sorted(rows.items()) if {"base", "tuned"} <= row.keys()]
 
 
+def probed(candidates: Sequence[Candidate], *, confidence: float) -> list[Probed]:
+    """Every checkpoint with its one-sided exact bound: it tells how much its number of prompts carries."""
+    return [Probed(c, upper_bound(c.n_toxic + c.n_unscored, c.n_replies, confidence=confidence)) for c in candidates]
+
+
 def benches(base: Sequence[Bench], tuned: Sequence[Bench]) -> list[tuple[Bench, Bench]]:
     """Base and tuned beside each other by task and metric; what one of them lacks stands there as not measured."""
     keys = dict.fromkeys((one.task, one.metric) for one in (*base, *tuned))
@@ -93,8 +117,10 @@ def main() -> None:
     selection = read_json(verify(Path("out/select")) / "selection.json", Selection)
     summaries = read_jsonl(verify(Path("out/score")) / "summary.jsonl", ScoreSummary)
     bench = {name: read_jsonl(verify(Path(f"out/bench/{name}")) / "bench.jsonl", Bench) for name in ("base", "tuned")}
+    training = read_json(verify(Path("out/train")) / "summary.json", TrainingSummary)
     curated = json.loads((verify(Path("out/curate")) / "summary.json").read_text(encoding="utf-8"))
-    card = render(params, {"verdict": verdict, "selection": selection, "curated": curated,
+    card = render(params, {"verdict": verdict, "selection": selection, "curated": curated, "training": training,
+                           "probed": probed(selection.candidates, confidence=params.gate.confidence),
                            "comparison": comparison(summaries),
                            "cards": read_jsonl(verify(Path("out/calibrate")) / "cards.jsonl", ScorerCard),
                            "helplines": verifications(load_helplines(Path(params.curate.helplines))),

@@ -32,7 +32,18 @@ def select(params: Select, history: Sequence[CheckpointSummary], probes: Sequenc
     else:
         because = (f"no checkpoint of {len(candidates)} passed the probe; the one of lowest validation loss "
                    f"({best.val_loss:.4f}) is evaluated for the report only and must not be released")
-    return Selection(step=best.step, eligible=bool(eligible), because=because, candidates=candidates)
+    return Selection(step=best.step, eligible=bool(eligible), because=because + _asked_fewer(best, candidates),
+                     candidates=candidates)
+
+
+def _asked_fewer(best: Candidate, candidates: Sequence[Candidate]) -> str:
+    """How much the chosen one's probe carries, where another was asked more; nothing where none was."""
+    most = max(candidates, key=lambda candidate: (candidate.n_replies, candidate.step))
+    if best.n_replies == most.n_replies:
+        return ""
+    last = max(candidate.step for candidate in candidates)
+    other = "the last checkpoint" if most.step == last else f"the one at step {most.step}"
+    return f" ({best.n_toxic} of {best.n_replies} replies toxic; {other} was asked {most.n_replies})"
 
 
 def _candidate(params: Select, point: CheckpointSummary, probes: Sequence[Probe]) -> Candidate:
