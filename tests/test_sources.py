@@ -233,6 +233,7 @@ def test_esconv_is_read_as_published_and_what_was_mended_is_told() -> None:
     assert row.tags == {"topic": "cold tea"}
     assert row.repairs == ("merged 2 turns of one speaker", "dropped 1 leading turn of the assistant",
                            "dropped 1 trailing turn of the user")
+    assert [(turn.role, turn.text) for turn in row.unanswered] == [("user", "Bye.")]
 
 
 def test_esconv_is_read_from_its_splits_and_a_third_speaker_is_a_fault() -> None:

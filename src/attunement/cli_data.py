@@ -125,7 +125,8 @@ def _words(decision: questions.Decision) -> list[tuple[str, str]]:
     rows = [row for one, path in paths for row in _rows(one, path) if row.line == decision.line]
     for row in rows:
         if draft_of(row, source=decision.source, licence="").id == decision.id:
-            return [(turn.role, turn.text) for turn in row.turns] or [("nobody", "(could not be read)")]
+            left_off = [(f"{turn.role} (left off)", turn.text) for turn in row.unanswered]
+            return [(turn.role, turn.text) for turn in row.turns] + left_off or [("nobody", "(could not be read)")]
     if rows:
         raise DataError(f"{decision.place} holds another dialogue now than the ledger accounts for. Restore the file, "
                         "or run `dvc repro curate` again.")

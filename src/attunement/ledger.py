@@ -33,7 +33,7 @@ MEANING = {
     ("form", "repetition"): "it repeats itself",
     ("form", "tags"): "a tag says nothing known",
     ("form", "system_turn_removed"): "the source's own system prompt was left out",
-    ("form", "last_user_turn_removed"): "a last turn without an answer was left off",
+    ("form", "last_user_turn_removed"): "a last turn without an answer was left off; danger told in it still counts",
     ("repair", "text"): "its text was mended",
     ("repair", "unseen_turn"): "it has a turn of which nothing can be seen",
     ("language", "other_language"): "it is in another language",

@@ -43,6 +43,7 @@ class Row:
     repairs: tuple[str, ...] = ()  # what the reader mended, for the ledger
     fault: str | None = None
     fault_at: str = ""
+    unanswered: tuple[Turn, ...] = ()  # what the user said last and the reader left off: heard, and not learnt
 
 
 def _declared(text: str) -> str:

@@ -17,6 +17,7 @@ DIGITS = 4  # of a kept value
 ITEMS_AT_ONCE = 512  # to a worker, and then to the disk
 
 On = Literal["replies", "user", "dialogue"]
+Shown = Literal[On, "told"]
 
 
 class Spent(NamedTuple):
@@ -47,13 +48,16 @@ class Work:
         self.spent[name] = Spent(before.seconds + seconds, before.asked + asked, before.known + known)
 
 
-def items_of(draft: Draft, on: On) -> list[tuple[int | None, Item]]:
-    """(turn, item): every assistant's turn with what stands before it, the user's words alone, or the dialogue."""
+def items_of(draft: Draft, on: Shown) -> list[tuple[int | None, Item]]:
+    """(turn, item): every assistant's turn with what stands before it, the user's words alone, or the dialogue.
+
+    ``told``: the dialogue with the user's last words, also where they were left off.
+    """
     if on == "replies":
         return [(number, Item(id="", context=draft.turns[:number], reply=text, locale=draft.locale, tags=_told(draft)))
                 for number, text in draft.said("assistant")]
-    turns = draft.turns if on == "dialogue" else tuple(turn for turn in draft.turns if turn.role == "user")
-    return [(None, Item(id="", dialogue=turns, locale=draft.locale, tags=_told(draft)))]
+    turns = {"user": tuple(turn for turn in draft.turns if turn.role == "user"), "told": draft.told}
+    return [(None, Item(id="", dialogue=turns.get(on, draft.turns), locale=draft.locale, tags=_told(draft)))]
 
 
 def _told(draft: Draft) -> dict[str, str]:
@@ -96,7 +100,7 @@ def version_of(scorer: Scorer) -> str:
     return scorer.version
 
 
-def by_draft(drafts: Sequence[Draft], on: On, scorer: Scorer, work: Work) -> list[list[tuple[int | None, Answer]]]:
+def by_draft(drafts: Sequence[Draft], on: Shown, scorer: Scorer, work: Work) -> list[list[tuple[int | None, Answer]]]:
     """For each draft its turns' answers."""
     shown = [items_of(draft, on) for draft in drafts]
     answers = iter(asked(scorer, [item for items in shown for _, item in items], work))
