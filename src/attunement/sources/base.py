@@ -16,7 +16,6 @@ A row's own locale and tags are checked as `attunement.sources.about` says, whic
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from glob import glob
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -25,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from attunement.errors import DataError
 from attunement.records import Turn
 from attunement.sources.about import check_tags, plain_locale
+from attunement.sources.files import below, each_once, matching
 from attunement.sources.lines import CutError, RowError, plain_suffix
 
 UNDECLARED = ("", "-", "?", "n/a", "na", "none", "null", "tbd", "todo", "undeclared", "unknown", "unspecified")
@@ -78,25 +78,23 @@ class Source(BaseModel):
     suffixes: ClassVar[tuple[str, ...]]  # which files of a folder are read
 
     def paths(self) -> list[Path]:
-        """The declared files, each once, sorted; raises DataError when an entry matches none."""
-        found: set[Path] = set()
+        """The declared files, sorted, each once, whatever links lead to it; raises DataError for an entry without any."""
+        found: list[Path] = []
         for entry in (self.files,) if isinstance(self.files, str) else self.files:
             files = self._matching(entry)
             if not files:
                 fit = f" with a suffix among {', '.join(self.suffixes)}" if Path(entry).is_dir() else ""
                 raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml).")
-            found.update(files)
-        return sorted(found)
+            found += files
+        return each_once(found)
 
     def _matching(self, entry: str) -> list[Path]:
         given = Path(entry)
         if given.is_file():
             return [given]
         if given.is_dir():
-            inside = (path for path in given.rglob("*") if path.is_file() and plain_suffix(path) in self.suffixes)
-            return [path for path in inside if not any(p.startswith(".") for p in path.relative_to(given).parts)]
-        names = glob(entry, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-        return [path for name in names if (path := Path(name)).is_file()]
+            return [path for path in below(given) if plain_suffix(path) in self.suffixes]
+        return matching(entry)
 
     def read(self) -> Iterator[Row]:
         """Every row of every file, in order; where a file breaks off, a row that says so."""
