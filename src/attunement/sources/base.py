@@ -78,7 +78,7 @@ class Source(BaseModel):
     suffixes: ClassVar[tuple[str, ...]]  # which files of a folder are read
 
     def paths(self) -> list[Path]:
-        """The declared files, sorted, each once, whatever links lead to it; raises DataError for an entry without any."""
+        """The declared files, sorted, each once whatever links lead to it; raises DataError when one is missing."""
         found: list[Path] = []
         for entry in (self.files,) if isinstance(self.files, str) else self.files:
             files = self._matching(entry)
