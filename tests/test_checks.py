@@ -85,7 +85,19 @@ def test_a_row_that_curation_would_quarantine_is_named_by_its_place(project: Pat
     assert "toy.jsonl:1 turns: 2 turns, expected 4 to 20" in message
     assert "toy.jsonl:2 tags: a tag `risk` must be one of none" in message
     assert "torn.jsonl:1 the line: Invalid JSON" in message
+    assert "Nothing is left" not in message
     assert "Lilies" not in message
+
+
+def test_a_source_that_one_setting_takes_whole_is_a_fault_that_names_it_until_it_is_overridden(project: Path) -> None:
+    shutil.rmtree(project / "data/sources/attunement")
+    (project / "data/sources/attunement").mkdir()
+    write(project / "data/sources/attunement/toy.jsonl", row("Lilies.", "Yes."))
+    message = told(load())
+    assert "min_turns: 4, max_turns: 20. If you want dialogues of 2 turns" in message
+    text = SHIPPED.replace("min_turns: 4,", "min_turns: 4, overrides: {attunement: {min_turns: 2}},")
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    assert "ok  source attunement: 1 rows" in check_files(load())
 
 
 def test_a_source_without_a_row_is_a_fault(project: Path) -> None:

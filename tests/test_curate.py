@@ -249,6 +249,40 @@ def test_a_source_of_which_no_row_was_read_is_told(
     assert "source 'attunement'" not in told
 
 
+def test_pairs_that_a_rule_about_turns_takes_whole_are_told_with_the_setting_that_lets_them_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *(row(*harmless_texts(number), line=number) for number in range(40))))
+    pairs = "".join(f"Is pot {number} warm?,Pot {number} may be. Feel it.\n" for number in range(9))
+    Path("pairs.csv").write_text(f"q,a\n{pairs}", encoding="utf-8")
+    declared = ("    - {kind: pairs, name: mine, files: pairs.csv, licence: CC0-1.0, consent: made up, question: q, "
+                "answer: a}\n  helplines: &helplines")
+    text = TOY.replace("  helplines: &helplines", declared, 1)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit):
+        stage.main()
+    told = capsys.readouterr().err
+    why = ("Nothing is left of source 'mine': all its 9 rows were quarantined by form: turns (2 turns, expected 4 to "
+           "20), the first at pairs.csv:2. The step's settings (curate.steps): min_turns: 4, max_turns: 20. If you "
+           "want dialogues of 2 turns of this source, add to the step `overrides: {mine: {min_turns: 2}}`.")
+    assert f"\n{why}\n" in told
+    text = text.replace("max_quarantined_frac: 0.0", "max_quarantined_frac: 0.5")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    assert f"curate: {why}\n" in capsys.readouterr().err
+    text = text.replace("min_turns: 4,", "min_turns: 4, overrides: {mine: {min_turns: 2}},")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    told = capsys.readouterr().err
+    assert "Nothing is left" not in told
+    assert "quarantined 0" in told
+
+
+def harmless_texts(number: int) -> tuple[str, ...]:
+    """Two exchanges unlike any other number's."""
+    return (f"Kettle {number} sings.", f"What does kettle {number} sing?", f"Song {number * 7}.", f"Of tea {number}?")
+
+
 def test_an_empty_glob_ends_the_stage_with_the_name_of_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

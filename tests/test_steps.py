@@ -434,6 +434,15 @@ def test_a_source_may_tighten_a_rule_of_safety_for_itself_alone() -> None:
     assert not other.out
 
 
+def test_a_source_may_have_shorter_dialogues_which_is_no_matter_of_safety() -> None:
+    declared = FORM.model_dump() | {"min_turns": 4, "overrides": {"forum": {"min_turns": 2}}}
+    step = FORM.model_validate(declared)
+    own, other = draft("Hello.", "Hello you."), draft("Hello.", "Hello you.")
+    own.source = "forum"
+    step.run([own, other])
+    assert (own.out, other.out) == (False, True)
+
+
 def test_a_limit_may_be_set_where_there_was_none_and_not_taken_away() -> None:
     declared = {"kind": "score", "scorer": {"kind": "linear", "threshold": 0.8}, "on": "replies", "take": "max",
                 "drop_at_least": 0.8, "drop_below": None}

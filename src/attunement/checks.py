@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attunement.demand import demanded
-from attunement.drafts import draft_of
+from attunement.drafts import Note, draft_of
 from attunement.errors import AttunementError, DataError
 from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
@@ -17,8 +17,9 @@ from attunement.scorers.detoxify import EMBEDDED, Detoxify
 from attunement.scorers.judge import Judge, load_flow
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
-from attunement.sources.base import Row, Source
+from attunement.sources.base import Source
 from attunement.steps.form import FormStep
+from attunement.steps.lost import lost
 from attunement.suites import SUITES, read_flawed, read_scripts, read_suite
 
 
@@ -111,24 +112,21 @@ def _scorer(scorer: Scorer, params: Params) -> str:
 
 def _source(source: Source, params: Curate) -> str:
     """Reads the corpus once; broken rows beyond the declared share are a fault here too."""
-    rows = list(source.read())
-    broken = [(row, problem) for row in rows if (problem := _row_problem(row, params))]
-    if not rows:
+    drafts = [draft_of(row, source=source.name, licence=source.licence) for row in source.read()]
+    if not drafts:
         raise DataError(f"{source.files} holds no row.")
-    if len(broken) > params.max_quarantined_frac * len(rows):
-        first = "; ".join(f"{row.file}:{row.line} {problem}" for row, problem in broken[:5])
-        raise DataError(f"{len(broken)} of {len(rows)} rows are broken, more than curate.max_quarantined_frac "
-                        f"({params.max_quarantined_frac:.1%}): {first}")
-    return f"{len(rows)} rows"
+    next(step for step in params.steps if isinstance(step, FormStep)).run(drafts)
+    broken = [draft for draft in drafts if draft.out]
+    if len(broken) > params.max_quarantined_frac * len(drafts):
+        first = "; ".join(f"{draft.file}:{draft.line} {_problem(draft.notes[-1])}" for draft in broken[:5])
+        raise DataError(" ".join([
+            f"{len(broken)} of {len(drafts)} rows are broken, more than curate.max_quarantined_frac "
+            f"({params.max_quarantined_frac:.1%}): {first}", *lost(drafts, params.steps)]))
+    return f"{len(drafts)} rows"
 
 
-def _row_problem(row: Row, params: Curate) -> str:
-    """Why curation would quarantine a row; empty when it would not."""
-    if row.fault is not None:
-        return f"{row.fault_at}: {row.fault}"
-    draft = draft_of(row, source="", licence="")
-    next(step for step in params.steps if isinstance(step, FormStep)).run([draft])
-    return f"{draft.notes[-1].rule}: {draft.notes[-1].evidence}" if draft.out else ""
+def _problem(note: Note) -> str:
+    return note.evidence if note.step == "read" else f"{note.rule}: {note.evidence}"
 
 
 def _task(name: str, include: Path) -> str:

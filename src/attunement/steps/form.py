@@ -71,8 +71,9 @@ class FormStep(Step):
     max_repeated_frac: float = Field(ge=0, le=1, description="of a turn's words that stand in a repeated run of six")
 
     safety: ClassVar[bool] = True
-    strict: ClassVar[dict[str, Direction]] = {"min_turns": "higher", "max_turns": "lower", "max_turn_chars": "lower",
+    strict: ClassVar[dict[str, Direction]] = {"max_turns": "lower", "max_turn_chars": "lower",
                                               "max_repeated_frac": "lower"}
+    free: ClassVar[frozenset[str]] = frozenset({"min_turns"})  # how much listening there is to learn from
 
     @model_validator(mode="after")
     def _turns_hold(self) -> Self:
