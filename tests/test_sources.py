@@ -411,6 +411,23 @@ def test_in_an_array_on_one_line_each_object_has_its_number_for_a_place(tmp_path
     assert told(rows) == [(3, "the file", "not JSON from here on")]
 
 
+@pytest.mark.parametrize(("gaps", "places"), [
+    ((", ", ",\n"), (1, 2, 3)), ((",\n\n", ",\n"), (1, 3, 4)), ((",\n", ", "), (1, 2, 3)),
+])
+def test_objects_of_an_array_never_share_a_place(
+    tmp_path: Path, gaps: tuple[str, str], places: tuple[int, ...]
+) -> None:
+    elements = [messages(f"kettle {number}", "oh").decode() for number in range(3)]
+    path = tmp_path / "t.json"
+    text = f"[{elements[0]}{gaps[0]}{elements[1]}{gaps[1]}{elements[2]}]"
+    path.write_text(text, encoding="utf-8")
+    assert tuple(row.line for row in of("messages", path)) == places
+    path.write_text(f"{text[:-1]}, {{", encoding="utf-8")
+    *whole, torn = of("messages", path)
+    assert [row.line for row in (*whole, torn)] == [1, 2, 3, 4], "where it breaks off is a place too"
+    assert torn.fault == "not JSON from here on"
+
+
 def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("in/b.jsonl", "a.ndjson", "notes.md", ".hidden.jsonl"):

@@ -35,7 +35,7 @@ class Row:
     """One row of a source: either turns, or the fault that kept it from being read. No pydantic: there are many."""
 
     file: str
-    line: int  # 1-based; of a dialogue that spans lines its first; of Parquet, Arrow and an array on one line the row
+    line: int  # 1-based; of a dialogue that spans lines its first; of Parquet, Arrow, an array with two a line the row
     turns: tuple[Turn, ...] = ()
     locale: str = "und"
     tags: dict[str, str] = field(default_factory=dict)
