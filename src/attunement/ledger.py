@@ -164,7 +164,10 @@ def _table(path: Path) -> "pyarrow.Table":
     from pyarrow import ArrowInvalid, parquet
 
     if not path.is_file():
-        raise DataError(f"{path} is missing. Run `dvc repro curate`, which makes it, or name its folder with --at.")
+        failed = Path(f"{path.parent}.failed")
+        stopped = f" The last run was stopped: `attune ledger --at {failed}` answers for it." if failed.is_dir() else ""
+        raise DataError(f"{path} is missing. Run `dvc repro curate`, which makes it, or name its folder with --at."
+                        f"{stopped}")
     try:
         return parquet.read_table(path)
     except ArrowInvalid:
