@@ -145,6 +145,11 @@ def test_too_much_quarantine_is_an_error_that_names_file_and_line() -> None:
 
 def test_nothing_left_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no dialogue is left for: train, val"):
+        check_splits(curated(row("a", "b", "c")))
+
+
+def test_sources_without_a_row_are_an_error_that_says_so() -> None:
+    with pytest.raises(DataError, match=r"no row was read: the files of curate\.sources are empty\."):
         check_splits(curated())
 
 
@@ -229,6 +234,8 @@ def test_the_ledger_of_a_run_that_was_stopped_can_be_asked_until_one_succeeds(
     assert "`attune ledger --at out/curate.failed`" in told
     asked = CliRunner().invoke(app, ["ledger", "--at", "out/curate.failed", "--show", "tags"])
     assert "toy.jsonl:22" in asked.output
+    bare = CliRunner().invoke(app, ["ledger"])
+    assert "The last run was stopped: `attune ledger --at out/curate.failed` answers for it." in bare.output
     write(Path("data/sources/attunement/toy.jsonl"), *rows[:-1])
     stage.main()
     assert [path.name for path in Path("out").iterdir()] == ["curate"]

@@ -194,6 +194,12 @@ def test_a_glob_without_a_file_is_an_error_that_names_the_source(tmp_path: Path)
         list(source(f"{tmp_path}/*.jsonl").read())
 
 
+def test_a_file_that_is_not_there_is_told_with_the_nearest_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "dialogues.jsonl").touch()
+    with pytest.raises(DataError, match=r"no file matches .*dialogs\.jsonl .* Is it .*/dialogues\.jsonl\? Correct"):
+        list(source(f"{tmp_path}/dialogs.jsonl").read())
+
+
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         (tmp_path / f"{name}.jsonl").write_bytes(messages(name, "oh"))

@@ -125,6 +125,9 @@ def check_quarantine(done: Curated, limit_frac: float) -> None:
 
 def check_splits(done: Curated) -> None:
     """Raise DataError, with the size of the largest group, when there is nothing to train on or to validate with."""
+    if not done.drafts:
+        raise DataError("no row was read: the files of curate.sources are empty. Put dialogues there, or correct "
+                        "`files`.")
     empty = [name for name in ("train", "val") if not done.splits[name]]
     if not empty:
         return

@@ -13,6 +13,7 @@ where a file breaks off, so that the ledger accounts for every row read. A fault
 A row's own locale and tags are checked as `attunement.sources.about` says, whichever reader they come from.
 """
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -84,7 +85,9 @@ class Source(BaseModel):
             files = self._matching(entry)
             if not files:
                 fit = f" with a suffix among {', '.join(self.suffixes)}" if Path(entry).is_dir() else ""
-                raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml).")
+                raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml)."
+                                f"{_nearest(Path(entry))} Correct `files` (relative to the folder of params.yaml), "
+                                "or put the data there.")
             found += files
         return each_once(found)
 
@@ -107,6 +110,13 @@ class Source(BaseModel):
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Row]:
         """Every row of one file; raises CutError where it can not be read on."""
+
+
+def _nearest(path: Path) -> str:
+    """What lies beside a file or folder that is not there and is called nearly so."""
+    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f" Is it {path.parent / close[0]}?" if close and close[0] != path.name else ""
 
 
 def _about_checked(row: Row) -> Row:
