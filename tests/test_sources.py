@@ -195,9 +195,13 @@ def test_a_glob_without_a_file_is_an_error_that_names_the_source(tmp_path: Path)
 
 
 def test_a_file_that_is_not_there_is_told_with_the_nearest_and_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "dialogues.jsonl").touch()
-    with pytest.raises(DataError, match=r"no file matches .*dialogs\.jsonl .* Is it .*/dialogues\.jsonl\? Correct"):
-        list(source(f"{tmp_path}/dialogs.jsonl").read())
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/dialogues.jsonl").touch()
+    for wrong, near in (("corpus/dialogs.jsonl", "corpus/dialogues.jsonl"), ("corpsu/*.jsonl", "corpus")):
+        with pytest.raises(DataError, match=rf"Is it {tmp_path}/{near}\? Correct `files`"):
+            list(source(f"{tmp_path}/{wrong}").read())
+    with pytest.raises(DataError, match=r"no file matches .*\*\.csv \(curate\.sources in params\.yaml\)\. Correct"):
+        list(source(f"{tmp_path}/corpus/*.csv").read())
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

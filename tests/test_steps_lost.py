@@ -1,6 +1,7 @@
 """Sources of which nothing is left: the rule and its settings are named, and an override where there may be one."""
 
-from attunement.drafts import Draft, Note
+from attunement.drafts import Draft, Note, draft_of
+from attunement.sources.base import Row
 from attunement.steps.form import FormStep
 from attunement.steps.language import LanguageStep
 from attunement.steps.lost import SETTINGS, lost
@@ -38,6 +39,14 @@ def test_no_looser_rule_of_safety_is_offered() -> None:
     assert told.endswith("max_turns: 6. They hold for all sources alike: a source may not be judged by looser ones.")
     (told,) = lost([out("referral", "crisis_without_safe_referral")], [REFER])
     assert told.endswith("crisis_without_safe_referral (why), the first at toy.jsonl:1.")
+
+
+def test_a_reader_that_reads_no_row_is_doubted() -> None:
+    (told,) = lost([draft_of(Row(file="toy.csv", line=2, fault="an unknown field", fault_at="id"), source="toy",
+                             licence="CC0-1.0")], [FORM])
+    assert told == ("Nothing is left of source 'toy': all its 1 rows were quarantined by read: unreadable (id: an "
+                    "unknown field), the first at toy.csv:2. Are its `kind` (the reader) and the fields that it names "
+                    "those of these files (curate.sources)?")
 
 
 def test_settings_that_are_named_are_there() -> None:

@@ -113,10 +113,11 @@ class Source(BaseModel):
 
 
 def _nearest(path: Path) -> str:
-    """What lies beside a file or folder that is not there and is called nearly so."""
-    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    return f" Is it {path.parent / close[0]}?" if close and close[0] != path.name else ""
+    """What lies beside the first file or folder on the way that is not there, and is called nearly so."""
+    gone = next((one for one in (*reversed(path.parents), path) if not one.exists()), path)
+    beside = [one.name for one in gone.parent.iterdir()] if gone.parent.is_dir() else []
+    close = difflib.get_close_matches(gone.name, beside, n=1)
+    return f" Is it {gone.parent / close[0]}?" if close and close[0] != gone.name else ""
 
 
 def _about_checked(row: Row) -> Row:

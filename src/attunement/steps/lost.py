@@ -46,6 +46,8 @@ def _told(source: str, drafts: Sequence[Draft], steps: Sequence[Step]) -> str:
     why = own[0].notes[-1].evidence
     told = (f"Nothing is left of source '{source}': {'all' if n == len(drafts) else f'{n} of'} its {len(drafts)} rows "
             f"were {action} by {step}: {rule}{f' ({why})' if why else ''}, the first at {own[0].file}:{own[0].line}.")
+    if step == "read":
+        return f"{told} Are its `kind` (the reader) and the fields that it names those of these files (curate.sources)?"
     declared = [one for one in steps if one.kind == step and (step != "score" or one.name == rule)]
     names = SETTINGS.get((step, rule)) or SETTINGS.get((step, ""))
     if not declared or not names:
@@ -63,5 +65,6 @@ def _otherwise(step: Step, names: Sequence[str], source: str, drafts: Sequence[D
             return (f" If you want dialogues of {min(turns)} turns of this source, add to the step "
                     f"`overrides: {{{source}: {{min_turns: {min(turns)}}}}}`.")
     if step.whole or step.safety:
-        return " They hold for all sources alike: a source may not be judged by looser ones."
+        why = ": a source may not be judged by looser ones" if step.safety else ""
+        return f" They hold for all sources alike{why}."
     return f" For this source alone: `overrides: {{{source}: {{{names[0]}: …}}}}` in the step."
