@@ -85,7 +85,47 @@ def test_a_row_that_curation_would_quarantine_is_named_by_its_place(project: Pat
     assert "toy.jsonl:1 turns: 2 turns, expected 4 to 20" in message
     assert "toy.jsonl:2 tags: a tag `risk` must be one of none" in message
     assert "torn.jsonl:1 the line: Invalid JSON" in message
+    assert "Nothing is left" not in message
     assert "Lilies" not in message
+
+
+def test_a_source_that_one_setting_takes_whole_is_a_fault_that_names_it_until_it_is_overridden(project: Path) -> None:
+    shutil.rmtree(project / "data/sources/attunement")
+    (project / "data/sources/attunement").mkdir()
+    write(project / "data/sources/attunement/toy.jsonl", row("Lilies.", "Yes."))
+    message = told(load())
+    assert "min_turns: 4, max_turns: 20. If you want dialogues of 2 turns" in message
+    text = SHIPPED.replace("min_turns: 4,", "min_turns: 4, overrides: {attunement: {min_turns: 2}},")
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    assert "ok  source attunement: 1 rows" in check_files(load())
+
+
+@pytest.mark.parametrize(("files", "told"), [
+    ("data/sources/attunement/*.jsonl", ""), ("data/sources/attunement", ""), ("data/../data/sources/**/*.jsonl", ""),
+    ("data/mine.jsonl", "data/mine.jsonl"), ("away", "away"), ("*/*.jsonl", "away/a.jsonl and 2 more"),
+    ("ABSOLUTE/away/*.jsonl", "ABSOLUTE/away/a.jsonl and 1 more"),
+])
+def test_a_source_that_dvc_does_not_watch_is_told_and_no_fault(project: Path, files: str, told: str) -> None:
+    shutil.copy(ROOT / "dvc.yaml", project)
+    (project / "away").mkdir()
+    for number, name in enumerate(("away/a.jsonl", "away/b.jsonl", "data/mine.jsonl")):
+        write(project / name, row(f"Pot {number}?", "Yes.", "It's warm.", "It is."))
+    files, told = (text.replace("ABSOLUTE", project.as_posix()) for text in (files, told))
+    (project / "params.yaml").write_text(
+        SHIPPED.replace("files: data/sources/attunement/*.jsonl", f"files: '{files}'"), encoding="utf-8")
+    warnings = [line for line in check_files(load()) if not line.startswith("ok  ")]
+    start = f"warning  source attunement: DVC does not watch {told}: it is no dep of stage curate in dvc.yaml."
+    assert [line.startswith(start) for line in warnings] == [True] * bool(told)
+
+
+def test_a_source_that_was_added_to_the_deps_is_watched(project: Path) -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    (project / "dvc.yaml").write_text(text.replace("      - data/sources\n", "      - data/sources\n      - away\n", 1))
+    (project / "away").mkdir()
+    write(project / "away/a.jsonl", row("Pot?", "Yes.", "It's warm.", "It is."))
+    (project / "params.yaml").write_text(
+        SHIPPED.replace("files: data/sources/attunement/*.jsonl", "files: away"), encoding="utf-8")
+    assert all(line.startswith("ok  ") for line in check_files(load()))
 
 
 def test_a_source_without_a_row_is_a_fault(project: Path) -> None:

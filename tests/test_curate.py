@@ -145,6 +145,11 @@ def test_too_much_quarantine_is_an_error_that_names_file_and_line() -> None:
 
 def test_nothing_left_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no dialogue is left for: train, val"):
+        check_splits(curated(row("a", "b", "c")))
+
+
+def test_sources_without_a_row_are_an_error_that_says_so() -> None:
+    with pytest.raises(DataError, match=r"no row was read: the files of curate\.sources are empty\."):
         check_splits(curated())
 
 
@@ -229,6 +234,8 @@ def test_the_ledger_of_a_run_that_was_stopped_can_be_asked_until_one_succeeds(
     assert "`attune ledger --at out/curate.failed`" in told
     asked = CliRunner().invoke(app, ["ledger", "--at", "out/curate.failed", "--show", "tags"])
     assert "toy.jsonl:22" in asked.output
+    bare = CliRunner().invoke(app, ["ledger"])
+    assert "The last run was stopped: `attune ledger --at out/curate.failed` answers for it." in bare.output
     write(Path("data/sources/attunement/toy.jsonl"), *rows[:-1])
     stage.main()
     assert [path.name for path in Path("out").iterdir()] == ["curate"]
@@ -247,6 +254,40 @@ def test_a_source_of_which_no_row_was_read_is_told(
     told = capsys.readouterr().err
     assert "curate: source 'other' has files, and no row was read from them\n" in told
     assert "source 'attunement'" not in told
+
+
+def test_pairs_that_a_rule_about_turns_takes_whole_are_told_with_the_setting_that_lets_them_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project(tmp_path, *(row(*harmless_texts(number), line=number) for number in range(40))))
+    pairs = "".join(f"Is pot {number} warm?,Pot {number} may be. Feel it.\n" for number in range(9))
+    Path("pairs.csv").write_text(f"q,a\n{pairs}", encoding="utf-8")
+    declared = ("    - {kind: pairs, name: mine, files: pairs.csv, licence: CC0-1.0, consent: made up, question: q, "
+                "answer: a}\n  helplines: &helplines")
+    text = TOY.replace("  helplines: &helplines", declared, 1)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit):
+        stage.main()
+    told = capsys.readouterr().err
+    why = ("Nothing is left of source 'mine': all its 9 rows were quarantined by form: turns (2 turns, expected 4 to "
+           "20), the first at pairs.csv:2. The step's settings (curate.steps): min_turns: 4, max_turns: 20. If you "
+           "want dialogues of 2 turns of this source, add to the step `overrides: {mine: {min_turns: 2}}`.")
+    assert f"\n{why}\n" in told
+    text = text.replace("max_quarantined_frac: 0.0", "max_quarantined_frac: 0.5")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    assert f"curate: {why}\n" in capsys.readouterr().err
+    text = text.replace("min_turns: 4,", "min_turns: 4, overrides: {mine: {min_turns: 2}},")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    stage.main()
+    told = capsys.readouterr().err
+    assert "Nothing is left" not in told
+    assert "quarantined 0" in told
+
+
+def harmless_texts(number: int) -> tuple[str, ...]:
+    """Two exchanges unlike any other number's."""
+    return (f"Kettle {number} sings.", f"What does kettle {number} sing?", f"Song {number * 7}.", f"Of tea {number}?")
 
 
 def test_an_empty_glob_ends_the_stage_with_the_name_of_the_source(

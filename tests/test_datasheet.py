@@ -47,6 +47,13 @@ def test_what_carries_no_tag_is_counted_as_such() -> None:
     assert "| tea | 1 |" in told
 
 
+def test_a_kind_that_was_heard_beside_the_tagged_one_is_counted_and_explained() -> None:
+    told = sheet(row("a", "b", risk_kind="abuse", heard_kind="suicide"))
+    assert "| heard_kind | dialogues | train | val | test |" in told
+    assert "| suicide | 1 |" in told
+    assert "`heard_kind` is the kind it hears beside another" in told
+
+
 def test_the_summary_adds_up() -> None:
     done = curated(*map(harmless, range(8)), harmless(3))
     summary = datasheet.summary(done.counts(), done.ledger, done.splits, {})

@@ -245,6 +245,18 @@ def test_a_name_that_the_pipeline_does_not_make_is_refused(tmp_path: Path, old: 
     assert f"{path}:{line_of(path, changed_line)}  " in fault(path)
 
 
+@pytest.mark.parametrize(("old", "new"), [("kind: messages", "kind: mesages"), ("      licence: CC-BY-4.0\n", "")])
+def test_a_fault_in_a_lists_only_entry_is_one_fault(tmp_path: Path, old: str, new: str) -> None:
+    told = fault(changed(tmp_path, (old, new)))
+    assert "has 1 fault:" in told
+    assert "at least 1 item" not in told
+    assert "curate.sources: expected" not in told
+
+
+def test_a_list_that_is_empty_is_too_short(tmp_path: Path) -> None:
+    assert "at least 1 item" in fault(changed(tmp_path, ("files: data/sources/attunement/*.jsonl", "files: []")))
+
+
 def test_a_label_that_neither_fails_nor_passes_is_not_forgotten_in_silence(tmp_path: Path) -> None:
     told = fault(changed(tmp_path, ("fails: [partial, none, wrong]", "fails: [partial, none]")))
     assert "gate.rules.2.fails: 'wrong' of referral is in neither fails nor passes" in told

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from attunement.errors import DataError
 from attunement.records import Turn
 from attunement.sources.base import Row, Source
+from attunement.sources.files import matching
 from attunement.sources.messages import Messages
 from attunement.sources.panel import AnySource
 from attunement.sources.sharegpt import conversation_of
@@ -133,6 +135,48 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_row(tmp_path
     assert [row.fault for row in rows] == [None, None]
 
 
+MARKED = ["utf-8-sig", "utf-16", "utf-32"]
+
+
+def marked(path: Path, text: str, encoding: str) -> Path:
+    """The text in a file that begins with the encoding's byte order mark."""
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_a_file_reads_as_its_byte_order_mark_says_in_every_family_of_readers(tmp_path: Path, encoding: str) -> None:
+    line = json.dumps({"messages": [{"role": "user", "content": "café"}, {"role": "assistant", "content": "🫖"}]},
+                      ensure_ascii=False)
+    table = "session,minute,who,words\n" + "a,1,user,café\na,2,assistant,🫖\n"
+    expected = ["user: café", "assistant: 🫖"]
+    many = of("messages", marked(tmp_path / "a.jsonl", f"{line}\r\n" * 3, encoding))
+    assert [(row.line, said(row)) for row in many] == [(number, expected) for number in (1, 2, 3)]
+    (one,) = of("messages", marked(tmp_path / "a.json", f"[{line}]", encoding))
+    (gathered,) = of("table", marked(tmp_path / "a.csv", table, encoding), **TABLE)
+    (script,) = of("transcript", marked(tmp_path / "a.txt", "User: café\nAssistant: 🫖\n", encoding))
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(line.encode(encoding)))
+    (unpacked,) = of("messages", packed)
+    assert [said(row) for row in (one, gathered, script, unpacked)] == [expected] * 4
+
+
+def test_a_file_that_breaks_off_in_utf_16_says_so_and_gives_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes((messages("hi", "oh").decode() + "\n" + "half").encode("utf-16")[:-1])
+    *whole, last = of("messages", path)
+    assert len(whole) == 1
+    assert last.fault == "not whole UTF-16, with whose mark the file begins; save it as UTF-8"
+
+
+def test_half_of_a_surrogate_pair_in_utf_16_is_a_fault_of_its_line_alone(tmp_path: Path) -> None:
+    lines = [messages("\ud83e", "oh").decode().replace("\\ud83e", "\ud83e"), messages("hi", "oh").decode()]
+    (tmp_path / "t.jsonl").write_bytes("\n".join(lines).encode("utf-16", "surrogatepass"))
+    first, second = of("messages", tmp_path / "t.jsonl")
+    assert "not UTF-8" in (first.fault or "")
+    assert second.fault is None
+
+
 @pytest.mark.parametrize("odd", ["\x1c", "\u2028x", "a\u2028b", "\x00"])
 def test_odd_characters_neither_split_a_row_nor_break_the_reader(tmp_path: Path, odd: str) -> None:
     (row,) = read(tmp_path, messages(odd, "oh"))
@@ -148,6 +192,16 @@ def test_a_glob_without_a_file_is_an_error_that_names_the_source(tmp_path: Path)
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(DataError, match=r"source 'toy': no file matches .*\.jsonl \(curate\.sources"):
         list(source(f"{tmp_path}/*.jsonl").read())
+
+
+def test_a_file_that_is_not_there_is_told_with_the_nearest_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/dialogues.jsonl").touch()
+    for wrong, near in (("corpus/dialogs.jsonl", "corpus/dialogues.jsonl"), ("corpsu/*.jsonl", "corpus")):
+        with pytest.raises(DataError, match=rf"Is it {tmp_path}/{near}\? Correct `files`"):
+            list(source(f"{tmp_path}/{wrong}").read())
+    with pytest.raises(DataError, match=r"no file matches .*\*\.csv \(curate\.sources in params\.yaml\)\. Correct"):
+        list(source(f"{tmp_path}/corpus/*.csv").read())
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -233,6 +287,7 @@ def test_esconv_is_read_as_published_and_what_was_mended_is_told() -> None:
     assert row.tags == {"topic": "cold tea"}
     assert row.repairs == ("merged 2 turns of one speaker", "dropped 1 leading turn of the assistant",
                            "dropped 1 trailing turn of the user")
+    assert [(turn.role, turn.text) for turn in row.unanswered] == [("user", "Bye.")]
 
 
 def test_esconv_is_read_from_its_splits_and_a_third_speaker_is_a_fault() -> None:
@@ -366,6 +421,23 @@ def test_in_an_array_on_one_line_each_object_has_its_number_for_a_place(tmp_path
     assert told(rows) == [(3, "the file", "not JSON from here on")]
 
 
+@pytest.mark.parametrize(("gaps", "places"), [
+    ((", ", ",\n"), (1, 2, 3)), ((",\n\n", ",\n"), (1, 3, 4)), ((",\n", ", "), (1, 2, 3)),
+])
+def test_objects_of_an_array_never_share_a_place(
+    tmp_path: Path, gaps: tuple[str, str], places: tuple[int, ...]
+) -> None:
+    elements = [messages(f"kettle {number}", "oh").decode() for number in range(3)]
+    path = tmp_path / "t.json"
+    text = f"[{elements[0]}{gaps[0]}{elements[1]}{gaps[1]}{elements[2]}]"
+    path.write_text(text, encoding="utf-8")
+    assert tuple(row.line for row in of("messages", path)) == places
+    path.write_text(f"{text[:-1]}, {{", encoding="utf-8")
+    *whole, torn = of("messages", path)
+    assert [row.line for row in (*whole, torn)] == [1, 2, 3, 4], "where it breaks off is a place too"
+    assert torn.fault == "not JSON from here on"
+
+
 def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("in/b.jsonl", "a.ndjson", "notes.md", ".hidden.jsonl"):
@@ -373,6 +445,43 @@ def test_a_folder_gives_the_files_that_the_kind_reads_and_a_list_several(tmp_pat
     assert [Path(row.file).name for row in of("messages", tmp_path)] == ["a.ndjson", "b.jsonl"]
     twice = Messages(kind="messages", files=(f"{tmp_path}/a.ndjson", f"{tmp_path}/*.ndjson"), **DECLARED)
     assert len(list(twice.read())) == 1
+
+
+@pytest.mark.parametrize("files", ["", "/**/*.jsonl", "/**", "/*/*.jsonl", "/*/*/*.jsonl"])
+def test_links_that_lead_back_neither_hang_nor_read_a_file_twice(tmp_path: Path, files: str) -> None:
+    inside = tmp_path / "corpus/in/deep"
+    inside.mkdir(parents=True)
+    (inside / "a.jsonl").write_bytes(messages("hi", "oh"))
+    (inside.parent / "b.jsonl").write_bytes(messages("ho", "ah"))
+    for name in ("x", "y", "z"):  # two ways at each of forty links: `glob` would not live to see the end
+        (inside / name).symlink_to(tmp_path / "corpus")
+    (tmp_path / "corpus/itself").symlink_to("itself")
+    (tmp_path / "corpus/c.jsonl").symlink_to(inside / "a.jsonl")
+    read_from = [Path(row.file).name for row in of("messages", f"{tmp_path}/corpus{files}")]
+    once = {"/*/*.jsonl": ["b.jsonl"], "/*/*/*.jsonl": ["a.jsonl"]}
+    assert read_from == once.get(files, ["b.jsonl", "a.jsonl"])
+
+
+def test_a_folder_that_is_a_link_is_read(tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away/a.jsonl").write_bytes(messages("hi", "oh"))
+    (tmp_path / "corpus [1]").mkdir()
+    (tmp_path / "corpus [1]/linked").symlink_to(tmp_path / "away")
+    (tmp_path / "corpus [1]/first").symlink_to(tmp_path / "away")
+    assert [row.file for row in of("messages", tmp_path / "corpus [1]")] == [f"{tmp_path}/corpus [1]/first/a.jsonl"]
+
+
+@pytest.mark.parametrize("pattern", [
+    "*.jsonl", "**/*.jsonl", "**", "in/**", "in/**/*.jsonl", "**/in/*", "*/*", "**/d??p/**/*", "[ai]*", ".h*", "none/*",
+    "in/a.jsonl", "**/**/*.txt", "in/.hidden/*", "**/*in*", "", "in", "../corpus/*.jsonl",
+])
+def test_a_glob_matches_what_the_standard_one_does_where_no_link_is(tmp_path: Path, pattern: str) -> None:
+    for name in ("a.jsonl", "in/a.jsonl", "in/deep/b.jsonl", "in/deep/er/c.txt", ".hid.jsonl", "in/.hidden/d.jsonl"):
+        (tmp_path / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "corpus" / name).touch()
+    whole = f"{tmp_path}/corpus/{pattern}"
+    expected = sorted({path for name in glob(whole, recursive=True) if (path := Path(name)).is_file()})  # noqa: PTH207
+    assert matching(whole) == expected
 
 
 def test_extra_keys_are_read_when_declared_and_may_group(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Steps of curation: what each takes out, mends or tells, and why; overrides tighten and never loosen."""
 
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -8,8 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from attunement.drafts import Draft, Note
 from attunement.errors import DataError
 from attunement.records import Turn
-from attunement.score_cache import Answer
+from attunement.runner import Engine, running
+from attunement.score_cache import Answer, ScoreCache
 from attunement.scorers.crisis import Crisis
+from attunement.steps.asking import Work, items_of
 from attunement.steps.base import Step
 from attunement.steps.form import FormStep, looping, repeated_frac
 from attunement.steps.hear import HearStep
@@ -70,6 +73,69 @@ def test_a_last_word_of_the_user_is_left_off_where_that_is_declared() -> None:
     note = last(step, one)
     assert note is not None
     assert (note.action, note.rule, note.turn, len(one.turns)) == ("changed", "last_user_turn_removed", 2, 2)
+
+
+def ending_on(last_words: str, *replies: str) -> Draft:
+    """A dialogue whose last words nobody answers, as step `form` leaves it."""
+    said = ("It is grey.", *replies) if replies else ("It is grey.", "I hear you.")
+    one = draft(*said, last_words)
+    last(FORM.model_copy(update={"drop_last_user": True}), one)
+    assert one.turns[-1].role == "assistant"
+    return one
+
+
+@pytest.mark.parametrize(("last_words", "why"), [
+    ("I want to kill myself.", "active risk (suicide); missing: resource, professional"),
+    ("I am going to kill myself tonight.", "imminent risk (suicide); missing: help_now"),
+])
+def test_danger_that_is_told_last_and_not_answered_takes_the_dialogue_out(last_words: str, why: str) -> None:
+    note = last(REFER, ending_on(last_words))
+    assert note is not None
+    assert (note.action, note.rule) == ("dropped", "crisis_without_safe_referral")
+    assert note.evidence.startswith(why)
+
+
+def test_help_that_came_before_imminent_danger_was_told_last_is_no_help_after_it() -> None:
+    assert last(REFER, ending_on("I am going to kill myself tonight.", NOW)) is not None
+    one = ending_on("I want to kill myself.", REFERRAL)
+    assert not last(REFER, one) or not one.out
+
+
+def test_a_yes_to_a_direct_question_counts_when_it_comes_last() -> None:
+    note = last(REFER, ending_on("Yes.", "Are you thinking of killing yourself?"))
+    assert note is not None
+    assert note.evidence.startswith("active risk (suicide)")
+
+
+def test_a_thank_you_that_is_left_off_asks_for_nothing() -> None:
+    one = ending_on("Thank you.")
+    last(REFER, one)
+    assert not one.out
+
+
+def test_the_classifier_is_shown_what_was_left_off_and_other_scorers_are_not() -> None:
+    one = ending_on("Goodbye.")
+    ((_, heard),) = items_of(one, "told")
+    ((_, learnt),) = items_of(one, "dialogue")
+    assert [turn.text for turn in heard.dialogue] == ["It is grey.", "I hear you.", "Goodbye."]
+    assert [turn.text for turn in learnt.dialogue] == ["It is grey.", "I hear you."]
+
+
+def test_a_dialogue_keeps_the_severity_of_what_was_left_off(encoder: Path) -> None:
+    one = ending_on("I want to kill myself. I have thought of it all week.", REFERRAL)
+    with running(Engine(runner="local", workers=1, batch_dialogues=7)) as runner:
+        HEAR.over([one], Work(runner, ScoreCache(None)))
+    assert one.tags["risk"] in ("active", "imminent")
+    assert [turn.text for turn in one.turns] == ["It is grey.", REFERRAL]
+
+
+def test_what_a_reader_left_off_is_heard_and_mended_too() -> None:
+    one = draft("It is grey.", "I hear you.")
+    one.unanswered = (Turn(role="user", text="I want to k\u200bill myself."),)
+    last(RepairStep(kind="repair"), one)
+    note = last(REFER, one)
+    assert note is not None
+    assert note.rule == "crisis_without_safe_referral"
 
 
 def test_a_turn_that_loops_is_quarantined() -> None:
@@ -366,6 +432,15 @@ def test_a_source_may_tighten_a_rule_of_safety_for_itself_alone() -> None:
     step.run([own, other])
     assert own.out
     assert not other.out
+
+
+def test_a_source_may_have_shorter_dialogues_which_is_no_matter_of_safety() -> None:
+    declared = FORM.model_dump() | {"min_turns": 4, "overrides": {"forum": {"min_turns": 2}}}
+    step = FORM.model_validate(declared)
+    own, other = draft("Hello.", "Hello you."), draft("Hello.", "Hello you.")
+    own.source = "forum"
+    step.run([own, other])
+    assert (own.out, other.out) == (False, True)
 
 
 def test_a_limit_may_be_set_where_there_was_none_and_not_taken_away() -> None:

@@ -40,7 +40,7 @@ def drafts() -> list[Draft]:
 
 
 def seen(found: list[Draft]) -> str:
-    return repr([(one.turns, one.tags, one.scores, one.notes, one.fingerprint) for one in found])
+    return repr([(one.turns, one.tags, one.unanswered, one.scores, one.notes, one.fingerprint) for one in found])
 
 
 def test_a_draft_is_changed_there_as_it_is_here() -> None:

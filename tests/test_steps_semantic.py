@@ -55,6 +55,13 @@ def notes(step: SemanticStep, drafts: Sequence[Draft], work: Work) -> dict[str, 
     return {one.id: one.notes[-1] if one.notes else None for one in drafts}
 
 
+def test_without_a_dialogue_no_evaluation_is_embedded(step: SemanticStep) -> None:
+    with running(Engine(runner="local", workers=1, batch_dialogues=10)) as runner:
+        fresh = Work(runner, ScoreCache(None))
+        step.over([], fresh)
+        assert fresh.spent == {}
+
+
 @pytest.mark.parametrize(("texts", "item"), [(PARAPHRASE, "toy:greenhouse"), (CHOIR, "toy:choir")])
 def test_an_evaluation_in_other_words_is_dropped_with_its_item_and_cosine(
     step: SemanticStep, work: Work, texts: tuple[str, ...], item: str

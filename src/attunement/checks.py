@@ -1,13 +1,17 @@
-"""What ``attune check`` looks at beyond params.yaml: that every file it names, and every suite, exists and parses."""
+"""What ``attune check`` looks at beyond params.yaml: that every file it names, and every suite, exists and parses.
+
+A source that DVC does not watch is no fault; it is told, for a changed row of it would go unnoticed.
+"""
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attunement.demand import demanded
-from attunement.drafts import draft_of
+from attunement.drafts import Note, draft_of
 from attunement.errors import AttunementError, DataError
 from attunement.helplines import load_helplines, read_yaml
 from attunement.params import Curate, Params
@@ -17,13 +21,17 @@ from attunement.scorers.detoxify import EMBEDDED, Detoxify
 from attunement.scorers.judge import Judge, load_flow
 from attunement.scorers.referral import Referral
 from attunement.scorers.rubric import Rubric, load_rubric
-from attunement.sources.base import Row, Source
+from attunement.sources.base import Source
+from attunement.sources.files import matching
 from attunement.steps.form import FormStep
+from attunement.steps.lost import lost
 from attunement.suites import SUITES, read_flawed, read_scripts, read_suite
+
+PIPELINE = Path("dvc.yaml")
 
 
 def check_files(params: Params) -> list[str]:
-    """A line per thing that is in order; raises DataError listing every fault found."""
+    """A line per thing that is in order, and per one to beware of; raises DataError listing every fault found."""
     fine: list[str] = []
     faults: list[str] = []
     for name, look in _looks(params):
@@ -34,7 +42,38 @@ def check_files(params: Params) -> list[str]:
     if faults:
         raise DataError(f"{len(faults)} fault{'s' * (len(faults) > 1)} in files that params.yaml names:\n"
                         + "\n".join(faults))
-    return fine
+    return fine + [f"warning  source {source.name}: {told}" for source in params.curate.sources
+                   if (told := _unwatched(source))]
+
+
+def _unwatched(source: Source) -> str:
+    """What to do about files of a source that no dep of stage curate covers; empty without dvc.yaml, and for a hub."""
+    if not PIPELINE.is_file() or not source.files:
+        return ""
+    watched = [_absolute(dep) for dep in _deps()]
+    entries = (source.files,) if isinstance(source.files, str) else source.files
+    files = [path for entry in entries for path in ([Path(entry)] if Path(entry).exists() else matching(entry))]
+    outside = [path for path in files if not any(_absolute(path).is_relative_to(dep) for dep in watched)]
+    if not outside:
+        return ""
+    more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+    return (f"DVC does not watch {outside[0]}{more}: it is no dep of stage curate in {PIPELINE}. When it changes, "
+            "`dvc repro` will not curate again, and no version of the dataset says which bytes it was made of. Move it "
+            "below data/sources, or add it to these deps.")
+
+
+def _deps() -> list[str]:
+    """What DVC watches for stage curate."""
+    pipeline: Any = read_yaml(PIPELINE)
+    try:
+        return [dep for dep in pipeline["stages"]["curate"]["deps"] if isinstance(dep, str)]
+    except (KeyError, TypeError):
+        return []
+
+
+def _absolute(path: str | Path) -> Path:
+    """Without "..", which Path.absolute keeps, and through no link, which resolve follows: DVC watches names."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _answered(path: Path) -> str:
@@ -111,24 +150,21 @@ def _scorer(scorer: Scorer, params: Params) -> str:
 
 def _source(source: Source, params: Curate) -> str:
     """Reads the corpus once; broken rows beyond the declared share are a fault here too."""
-    rows = list(source.read())
-    broken = [(row, problem) for row in rows if (problem := _row_problem(row, params))]
-    if not rows:
+    drafts = [draft_of(row, source=source.name, licence=source.licence) for row in source.read()]
+    if not drafts:
         raise DataError(f"{source.files} holds no row.")
-    if len(broken) > params.max_quarantined_frac * len(rows):
-        first = "; ".join(f"{row.file}:{row.line} {problem}" for row, problem in broken[:5])
-        raise DataError(f"{len(broken)} of {len(rows)} rows are broken, more than curate.max_quarantined_frac "
-                        f"({params.max_quarantined_frac:.1%}): {first}")
-    return f"{len(rows)} rows"
+    next(step for step in params.steps if isinstance(step, FormStep)).run(drafts)
+    broken = [draft for draft in drafts if draft.out]
+    if len(broken) > params.max_quarantined_frac * len(drafts):
+        first = "; ".join(f"{draft.file}:{draft.line} {_problem(draft.notes[-1])}" for draft in broken[:5])
+        raise DataError(" ".join([
+            f"{len(broken)} of {len(drafts)} rows are broken, more than curate.max_quarantined_frac "
+            f"({params.max_quarantined_frac:.1%}): {first}", *lost(drafts, params.steps)]))
+    return f"{len(drafts)} rows"
 
 
-def _row_problem(row: Row, params: Curate) -> str:
-    """Why curation would quarantine a row; empty when it would not."""
-    if row.fault is not None:
-        return f"{row.fault_at}: {row.fault}"
-    draft = draft_of(row, source="", licence="")
-    next(step for step in params.steps if isinstance(step, FormStep)).run([draft])
-    return f"{draft.notes[-1].rule}: {draft.notes[-1].evidence}" if draft.out else ""
+def _problem(note: Note) -> str:
+    return note.evidence if note.step == "read" else f"{note.rule}: {note.evidence}"
 
 
 def _task(name: str, include: Path) -> str:

@@ -34,25 +34,35 @@ SHOWN = 20  # ids or values of a kind that are listed where --limit is not asked
 LEAST = 8  # characters to which a column of words may be cut
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # in people's words, what could steer a terminal
 At = Annotated[Path, typer.Option("--at", help="A folder that stage curate published.")]
+Why = Annotated[str | None, typer.Option(
+    help="Every decision about one row: an id, its beginning, or FILE:LINE (of Parquet the row's number).")]
+Show = Annotated[str | None, typer.Option(
+    help="The rows that a rule, step or action decided, by its name in the counts; STEP:RULE for one of several.")]
+Against = Annotated[str | None, typer.Option(
+    help="What is decided otherwise since another folder, or a git revision whose dvc.lock was committed (HEAD~1).")]
+WhatIf = Annotated[str | None, typer.Option(
+    "--if", help="SCORER=LIMIT, such as linear=0.5: what another limit would change, without a run.")]
 
 
 @ends_clearly
 def ledger(
     at: At = CURATED,
-    why: Annotated[str | None, typer.Option(help="Every decision about one row: an id, its beginning, or FILE:LINE.")]
-    = None,
-    show: Annotated[str | None, typer.Option(help="The rows that a rule, step or action decided.")] = None,
+    why: Why = None,
+    show: Show = None,
     source: Annotated[str | None, typer.Option(help="Whatever is asked, of one source alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows are listed.")] = SHOWN,
     words: Annotated[bool, typer.Option("--words", help="With --why: read the dialogue again and print it.")] = False,
-    against: Annotated[str | None, typer.Option(help="What changed since another folder or git revision.")] = None,
-    what_if: Annotated[str | None, typer.Option("--if", help="SCORER=LIMIT: what would change, without a run.")] = None,
+    against: Against = None,
+    what_if: WhatIf = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object a line.")] = False,
 ) -> None:
     """Ask the ledger: how many rows, why, show me, what changed, what if.
 
-    Without options: how many rows were read and what became of them, by source, step and rule. The ledger holds no word
-    of any dialogue; --words reads them from their file again.
+    Without options: how many rows were read and what became of them,
+    by source, step and rule. One question at a time; --source narrows each.
+
+    The ledger holds no word of any dialogue; --words reads them again.
+    Of a run that was stopped: --at out/curate.failed.
     """
     asked = [name for name, one in (("--why", why), ("--show", show), ("--against", against), ("--if", what_if))
              if one is not None]
@@ -125,7 +135,8 @@ def _words(decision: questions.Decision) -> list[tuple[str, str]]:
     rows = [row for one, path in paths for row in _rows(one, path) if row.line == decision.line]
     for row in rows:
         if draft_of(row, source=decision.source, licence="").id == decision.id:
-            return [(turn.role, turn.text) for turn in row.turns] or [("nobody", "(could not be read)")]
+            left_off = [(f"{turn.role} (left off)", turn.text) for turn in row.unanswered]
+            return [(turn.role, turn.text) for turn in row.turns] + left_off or [("nobody", "(could not be read)")]
     if rows:
         raise DataError(f"{decision.place} holds another dialogue now than the ledger accounts for. Restore the file, "
                         "or run `dvc repro curate` again.")
@@ -225,12 +236,16 @@ def _declared_sides(scorer: str) -> set[str]:
 
 @ends_clearly
 def compare_datasets(
-    first: Annotated[str, typer.Argument(help="A folder that stage curate published, or a git revision.")],
-    second: Annotated[str, typer.Argument(help="The other.")],
-    data: Annotated[bool, typer.Option("--data", help="Compare datasets (`make compare` compares runs).")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    first: Annotated[str, typer.Argument(help="A folder that stage curate published, or a git revision whose "
+                                            "dvc.lock was committed.")],
+    second: Annotated[str, typer.Argument(help="The other, likewise.")],
+    data: Annotated[bool, typer.Option("--data", help="Always given: runs are compared by `make compare`.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
-    """Compare two versions of the dataset: rows, splits, composition, scores, and the rules that decided otherwise."""
+    """Compare two versions of the dataset: attune compare --data HEAD~1 out/curate.
+
+    Rows, splits, composition and scores, and what the rules decided otherwise.
+    """
     if not data:
         raise DataError("attune compare takes --data and two versions of the dataset; `make compare` and `dvc exp "
                         "show` compare runs.")

@@ -39,6 +39,7 @@ from attunement.sources.base import Row, Source
 from attunement.splits import SPLITS
 from attunement.steps.asking import Work
 from attunement.steps.hear import HearStep
+from attunement.steps.lost import lost
 from attunement.steps.order import after_steps
 from attunement.steps.score import ScoreStep
 from attunement.suites import read_flawed
@@ -124,6 +125,9 @@ def check_quarantine(done: Curated, limit_frac: float) -> None:
 
 def check_splits(done: Curated) -> None:
     """Raise DataError, with the size of the largest group, when there is nothing to train on or to validate with."""
+    if not done.drafts:
+        raise DataError("no row was read: the files of curate.sources are empty. Put dialogues there, or correct "
+                        "`files`.")
     empty = [name for name in ("train", "val") if not done.splits[name]]
     if not empty:
         return
@@ -157,7 +161,7 @@ def check_all(done: Curated, params: Curate) -> None:
         rules += [f"  … and {len(ordered) - TOLD} rules more"] if len(ordered) > TOLD else []
         counts = ", ".join(f"{name} {n}" for name, n in done.counts().items())
         raise DataError("\n".join([
-            str(error), f"Rows of this run: {counts}.", *rules,
+            str(error), f"Rows of this run: {counts}.", *rules, *lost(done.drafts, params.steps),
             f"Nothing was published. `attune ledger --at {FAILED}` answers for this run."])) from None
 
 
@@ -200,6 +204,8 @@ def main() -> None:
             if source.name not in read:
                 print(f"curate: source '{source.name}' has files, and no row was read from them", file=sys.stderr)
         check_all(done, params)
+        for told in lost(done.drafts, params.steps):
+            print(f"curate: {told}", file=sys.stderr)
         labelled = [one for name in LABELLED for one in read_flawed(name)]
         measured = flaws.measured(params.steps, labelled, work)
     publish(done, params, measured)

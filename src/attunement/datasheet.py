@@ -16,7 +16,13 @@ from attunement.sources.base import Source
 from attunement.stats import rate_interval
 
 Splits = Mapping[str, Sequence[Dialogue]]
-TAGS = ("risk", "topic", "style", "tier")
+TAGS = ("risk", "risk_kind", "heard_kind", "topic", "style", "tier")
+TAGS_TOLD = (
+    "Tags are the source's own, but for what curation writes: step `hear` raises `risk` (none, passive, active, "
+    "imminent) and names `risk_kind` where more danger is heard than they tell, and never lowers them; `heard_kind` is "
+    "the kind it hears beside another that `risk_kind` names, and a referral is demanded for both; step `tiers` writes "
+    "`tier`. Severities and kinds are those of data/LABELLING.md."
+)
 NO_TAG = "not tagged"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -58,8 +64,10 @@ def render(
         "### What it cannot be used for",
         "The rules see words, not people. A dialogue that passed them all may still be unhelpful; what is told in "
         "other words than the rules and classifiers know is not found. A score says what its scorer sees, with the "
-        "errors that data/cards tells of; a tag of risk is no diagnosis, and none found is not none there. No "
-        "clinician has judged these dialogues unless their source says so.",
+        "errors that data/cards tells of; a tag of risk is no diagnosis, and none found is not none there. That "
+        "somebody in danger is in another country, and needs a contact there, is found only where it is said plainly "
+        "(data/DATASHEET.md, A third person abroad). No clinician has judged these dialogues unless their source says "
+        "so.",
         "## Distribution",
         f"train, val and test.parquet, described for machines in croissant.json. {_licences(splits)}",
         "## Maintenance",
@@ -85,6 +93,7 @@ def _composition(splits: Splits) -> list[str]:
         f"Words in an assistant's turn: mean {sum(replies) / max(1, len(replies)):.1f}, "
         f"longest {max(replies, default=0)} (n = {len(replies)}).",
         *(_counted(splits, tag, _tag(tag)) for tag in TAGS),
+        TAGS_TOLD,
         _counted(splits, "locale", lambda dialogue: dialogue.locale),
         _counted(splits, "source", lambda dialogue: dialogue.source),
         *_scores(kept),

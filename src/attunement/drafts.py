@@ -49,11 +49,17 @@ class Draft:
     group: str
     turns: tuple[Turn, ...]
     tags: dict[str, str]
+    unanswered: tuple[Turn, ...] = ()  # the user's last words, left off: what danger they tell of still counts
     scores: dict[str, float | None] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     split: str = ""
     together: str = ""  # what lies in one split has one key; set with the split
     fingerprint: Fingerprint | None = None
+
+    @property
+    def told(self) -> tuple[Turn, ...]:
+        """All that was said, also what was left off since nobody answered it."""
+        return self.turns + self.unanswered
 
     @property
     def out(self) -> bool:
@@ -78,7 +84,8 @@ def draft_of(row: Row, *, source: str, licence: str, step: str = "read") -> Draf
     """
     spoken = tuple(turn for turn in row.turns if turn.role != "system")
     made = Draft(id=turns_id(spoken) if spoken else f"{row.file}:{row.line}", source=source, licence=licence,
-                 file=row.file, line=row.line, locale=row.locale, group=row.group, turns=row.turns, tags=dict(row.tags))
+                 file=row.file, line=row.line, locale=row.locale, group=row.group, turns=row.turns, tags=dict(row.tags),
+                 unanswered=row.unanswered)
     for fault in row.repairs:
         made.note(Note("changed", step, "reader", fault))
     if row.fault is not None:

@@ -33,7 +33,7 @@ MEANING = {
     ("form", "repetition"): "it repeats itself",
     ("form", "tags"): "a tag says nothing known",
     ("form", "system_turn_removed"): "the source's own system prompt was left out",
-    ("form", "last_user_turn_removed"): "a last turn without an answer was left off",
+    ("form", "last_user_turn_removed"): "a last turn without an answer was left off; danger told in it still counts",
     ("repair", "text"): "its text was mended",
     ("repair", "unseen_turn"): "it has a turn of which nothing can be seen",
     ("language", "other_language"): "it is in another language",
@@ -164,7 +164,10 @@ def _table(path: Path) -> "pyarrow.Table":
     from pyarrow import ArrowInvalid, parquet
 
     if not path.is_file():
-        raise DataError(f"{path} is missing. Run `dvc repro curate`, which makes it, or name its folder with --at.")
+        failed = Path(f"{path.parent}.failed")
+        stopped = f" The last run was stopped: `attune ledger --at {failed}` answers for it." if failed.is_dir() else ""
+        raise DataError(f"{path} is missing. Run `dvc repro curate`, which makes it, or name its folder with --at."
+                        f"{stopped}")
     try:
         return parquet.read_table(path)
     except ArrowInvalid:

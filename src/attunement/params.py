@@ -6,6 +6,7 @@ the nearest right name. No field has a default: what a run did is what the file 
 """
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -359,7 +360,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         params = Params.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        found = [described(fault, tree, Params) for fault in error.errors(include_url=False)]
+        faults = error.errors(include_url=False)
+        found = [described(fault, tree, Params) for fault in faults if not _echoes(fault, faults)]
     except (TypeError, ValueError) as error:
         raise ParamsError(f"{path} holds a value that is neither text, number, list nor map: {error}. A day "
                           "stands in quotes.") from error
@@ -369,6 +371,13 @@ def load(path: Path = PARAMS_FILE) -> Params:
             return params
     lines = "\n".join(f"  {path}:{line}  {what}" for line, what in sorted(found))
     raise ParamsError(f"{path} has {len(found)} fault{'s' * (len(found) > 1)}:\n{lines}")
+
+
+def _echoes(fault: Any, faults: Sequence[Any]) -> bool:
+    """Whether it only says that a list is too short, of which an entry is faulty itself: pydantic counts good ones."""
+    where = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(one["loc"]) > len(where) and one["loc"][:len(where)] == where for one in faults)
 
 
 def _read_yaml(path: Path) -> Any:

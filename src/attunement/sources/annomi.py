@@ -52,10 +52,11 @@ class AnnoMi(Talk, Fielded):
 
     def _row(self, one: Gathered, path: Path) -> Row:
         said = _said(one.records)
-        turns, repairs = self.turns_of(said, SPOTS)
+        turns, repairs, unanswered = self.turns_of(said, SPOTS)
         if again := len(one.records) - len(said):
             repairs = (f"left out {again} repeats of utterances", *repairs)
-        return Row(path.as_posix(), one.line, turns, repairs=repairs, **self.told(one.records[0]))
+        told = self.told(one.records[0])
+        return Row(path.as_posix(), one.line, turns, repairs=repairs, unanswered=unanswered, **told)
 
 
 def _said(records: list[dict[str, Any]]) -> list[Said]:

@@ -13,10 +13,10 @@ where a file breaks off, so that the ledger accounts for every row read. A fault
 A row's own locale and tags are checked as `attunement.sources.about` says, whichever reader they come from.
 """
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from glob import glob
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from attunement.errors import DataError
 from attunement.records import Turn
 from attunement.sources.about import check_tags, plain_locale
+from attunement.sources.files import below, each_once, matching
 from attunement.sources.lines import CutError, RowError, plain_suffix
 
 UNDECLARED = ("", "-", "?", "n/a", "na", "none", "null", "tbd", "todo", "undeclared", "unknown", "unspecified")
@@ -35,7 +36,7 @@ class Row:
     """One row of a source: either turns, or the fault that kept it from being read. No pydantic: there are many."""
 
     file: str
-    line: int  # 1-based; of a dialogue that spans lines its first; of Parquet, Arrow and an array on one line the row
+    line: int  # 1-based; of a dialogue that spans lines its first; of Parquet, Arrow, an array with two a line the row
     turns: tuple[Turn, ...] = ()
     locale: str = "und"
     tags: dict[str, str] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Row:
     repairs: tuple[str, ...] = ()  # what the reader mended, for the ledger
     fault: str | None = None
     fault_at: str = ""
+    unanswered: tuple[Turn, ...] = ()  # what the user said last and the reader left off: heard, and not learnt
 
 
 def _declared(text: str) -> str:
@@ -77,25 +79,25 @@ class Source(BaseModel):
     suffixes: ClassVar[tuple[str, ...]]  # which files of a folder are read
 
     def paths(self) -> list[Path]:
-        """The declared files, each once, sorted; raises DataError when an entry matches none."""
-        found: set[Path] = set()
+        """The declared files, sorted, each once whatever links lead to it; raises DataError when one is missing."""
+        found: list[Path] = []
         for entry in (self.files,) if isinstance(self.files, str) else self.files:
             files = self._matching(entry)
             if not files:
                 fit = f" with a suffix among {', '.join(self.suffixes)}" if Path(entry).is_dir() else ""
-                raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml).")
-            found.update(files)
-        return sorted(found)
+                raise DataError(f"source '{self.name}': no file{fit} matches {entry} (curate.sources in params.yaml)."
+                                f"{_nearest(Path(entry))} Correct `files` (relative to the folder of params.yaml), "
+                                "or put the data there.")
+            found += files
+        return each_once(found)
 
     def _matching(self, entry: str) -> list[Path]:
         given = Path(entry)
         if given.is_file():
             return [given]
         if given.is_dir():
-            inside = (path for path in given.rglob("*") if path.is_file() and plain_suffix(path) in self.suffixes)
-            return [path for path in inside if not any(p.startswith(".") for p in path.relative_to(given).parts)]
-        names = glob(entry, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-        return [path for name in names if (path := Path(name)).is_file()]
+            return [path for path in below(given) if plain_suffix(path) in self.suffixes]
+        return matching(entry)
 
     def read(self) -> Iterator[Row]:
         """Every row of every file, in order; where a file breaks off, a row that says so."""
@@ -108,6 +110,14 @@ class Source(BaseModel):
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Row]:
         """Every row of one file; raises CutError where it can not be read on."""
+
+
+def _nearest(path: Path) -> str:
+    """What lies beside the first file or folder on the way that is not there, and is called nearly so."""
+    gone = next((one for one in (*reversed(path.parents), path) if not one.exists()), path)
+    beside = [one.name for one in gone.parent.iterdir()] if gone.parent.is_dir() else []
+    close = difflib.get_close_matches(gone.name, beside, n=1)
+    return f" Is it {gone.parent / close[0]}?" if close and close[0] != gone.name else ""
 
 
 def _about_checked(row: Row) -> Row:

@@ -53,11 +53,11 @@ class EmpatheticDialogues(Talk, Fielded):
         yield from gathered_rows(path, entries(path, layout), "conv_id", lambda one: self._row(one, path))
 
     def _row(self, one: Gathered, path: Path) -> Row:
-        turns, repairs = self.turns_of(_said(one.records), SPOTS)
+        turns, repairs, unanswered = self.turns_of(_said(one.records), SPOTS)
         told = self.told({key: _with_commas(value) for key, value in one.records[0].items()})
         if self.group == "conv_id":
             told["group"] = _TASK.sub("", told["group"])
-        return Row(path.as_posix(), one.line, turns, repairs=repairs, **told)
+        return Row(path.as_posix(), one.line, turns, repairs=repairs, unanswered=unanswered, **told)
 
 
 def _said(records: list[dict[str, Any]]) -> list[Said]:

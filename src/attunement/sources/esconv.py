@@ -61,9 +61,9 @@ class EsConv(Talk, Fielded):
             try:
                 parsed = decoded(raw, _LINE)
                 said = [_said(one, number) for number, one in enumerate(parsed.dialog)]
-                turns, repairs = self.turns_of(said, SPOTS)
+                turns, repairs, unanswered = self.turns_of(said, SPOTS)
                 told = self.told(decoded(raw, _FIELDS)) if self.about() else {"locale": self.locale}
-                yield Row(path.as_posix(), line, turns, repairs=repairs, **told)
+                yield Row(path.as_posix(), line, turns, repairs=repairs, unanswered=unanswered, **told)
             except RowError as fault:
                 yield faulted(path, line, fault)
 

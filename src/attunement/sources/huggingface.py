@@ -82,8 +82,8 @@ class HuggingFace(Talk, Fielded):
             return pair(self, place, line, values, asked=text_of(values, self.prompt),
                         answered=text_of(values, self.response))
         said, spots = _said(values.get(self.turns), self.turns)
-        turns, repairs = self.turns_of(said, spots)
-        return Row(place.as_posix(), line, turns, repairs=repairs, **self.told(values))
+        turns, repairs, unanswered = self.turns_of(said, spots)
+        return Row(place.as_posix(), line, turns, repairs=repairs, unanswered=unanswered, **self.told(values))
 
     def _dataset(self) -> "Dataset":
         """The dataset of the declared split; raises DataError."""

@@ -1,11 +1,16 @@
 """Lines of a text file, plain or packed (.gz, .zst), with their numbers; and what a reader raises when one is broken.
 
+Text is UTF-8. A file that begins with the byte order mark of UTF-16 or UTF-32, which some spreadsheets and shells
+write, is read as that; the mark of UTF-8 is left out.
+
 A packed file that breaks off is found out (a plain stream reader of zstandard would just end): all lines before the
 break come, then CutError.
 """
 
+import codecs
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +18,8 @@ CHUNK_BYTES = 1 << 16  # of the packed file, read at a time: of a damaged one, w
 BUFFER_BYTES = 1 << 20  # of a plain one: a line of a corpus is as long as the usual buffer
 PACKED = (".gz", ".zst")
 BOM = b"\xef\xbb\xbf"
+WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",  # before those of UTF-16, of which one begins so
+        codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class RowError(Exception):
@@ -88,7 +95,7 @@ def utf8(line: bytes) -> str:
 
 def _split(path: Path) -> Iterator[bytes]:
     """Lines with their ends; raises TornError."""
-    if path.suffix.lower() not in PACKED:
+    if path.suffix.lower() not in PACKED and not _is_wide(path):
         yield from _plain_lines(path)
         return
     rest: list[bytes] = []  # the beginning of a line whose end has not come
@@ -111,14 +118,40 @@ def _plain_lines(path: Path) -> Iterator[bytes]:
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """A file's bytes, unpacked, in pieces; raises TornError."""
+    """A file's bytes, unpacked, as UTF-8, in pieces; raises TornError."""
     packing = path.suffix.lower() if path.suffix.lower() in PACKED else ""
     try:
         with path.open("rb") as file:
             pieces = iter(lambda: file.read(CHUNK_BYTES), b"")
-            yield from _inflated(pieces, packing) if packing else pieces
+            yield from _as_utf8(_inflated(pieces, packing) if packing else pieces)
     except OSError as error:
         raise TornError(_told(error)) from None
+
+
+def _is_wide(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(tuple(WIDE))
+    except OSError as error:
+        raise TornError(_told(error)) from None
+
+
+def _as_utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, or those of the same text in UTF-8 where they begin with another mark; raises TornError."""
+    head = b""
+    while len(head) < 4 and (piece := next(pieces, b"")):
+        head += piece
+    encoding = next((name for mark, name in WIDE.items() if head.startswith(mark)), "")
+    if not encoding:
+        yield from chain([head], pieces) if head else ()
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")  # half of a pair is a fault of its line alone
+    try:
+        for piece in chain([head], pieces):
+            yield decoder.decode(piece).encode("utf-8", "surrogatepass")
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise TornError(f"not whole {encoding.upper()}, with whose mark the file begins; save it as UTF-8") from None
 
 
 def _inflated(pieces: Iterator[bytes], packing: str) -> Iterator[bytes]:

@@ -70,8 +70,10 @@ class Messages(Talk):
                 group = self._extras(raw) if self.extra else ""
                 if not parsed.messages:
                     raise RowError("expected at least 1 item", "messages")
-                turns, repairs = self.turns_of([(one.role, one.content) for one in parsed.messages], SPOTS)
-                yield Row(file, line, turns, parsed.locale or self.locale, parsed.tags, group, repairs)
+                said = [(one.role, one.content) for one in parsed.messages]
+                turns, repairs, unanswered = self.turns_of(said, SPOTS)
+                yield Row(file, line, turns, parsed.locale or self.locale, parsed.tags, group, repairs,
+                          unanswered=unanswered)
             except RowError as fault:
                 yield faulted(path, line, fault)
 

@@ -1,12 +1,12 @@
 """JSON objects of a file, one a line (.jsonl) or in one array (.json), each with its line, and how one is decoded.
 
-Where a whole array stands on one line, an object's number in it does for a line: each has a place of its own.
+Where two objects of an array begin on one line, the objects' numbers do for lines: each has a place of its own.
 msgspec decodes typed, and rejects what does not fit; its messages name fields and types, not values.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,50 +84,58 @@ def _is_one(data: bytes) -> bool:
     return True
 
 
-def _on_one_line(data: bytes) -> bool:
-    return b"\n" not in data.strip()
-
-
 def _skipped(data: bytes) -> bytes:
     return data[: len(data) - len(data.lstrip())]
 
 
 def _elements(data: bytes, torn: str) -> Iterator[tuple[int, bytes]]:
-    """The elements of an array. One that does not parse as a whole is read up to where it breaks; raises CutError."""
+    """The elements of an array. One that does not parse as a whole is read up to where it breaks; raises CutError.
+
+    Each has the line on which it begins, or all have their numbers where two begin on one.
+    """
     try:
         found = [] if torn else msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         torn = "not JSON from here on"
     if torn:
-        yield from _elements_until(data, torn)
-        return
-    if _on_one_line(data):
-        yield from enumerate(map(bytes, found), 1)
-        return
+        placed, cut = _before_the_break(data, torn)
+    else:
+        placed, cut = _placed(data, map(bytes, found)), None
+    begins = [line for line, _ in placed] + ([cut.line] if cut else [])
+    if shared := len(set(begins)) < len(begins):
+        placed = [(number, raw) for number, (_, raw) in enumerate(placed, 1)]
+    yield from placed
+    if cut:
+        raise CutError(len(placed) + 1, cut.why) if shared else cut
+
+
+def _placed(data: bytes, found: Iterable[bytes]) -> list[tuple[int, bytes]]:
+    """Each element with the line on which it begins."""
+    placed = []
     at, line = data.index(b"[") + 1, 1 + _skipped(data).count(b"\n")
-    for element in found:
-        raw = bytes(element)
+    for raw in found:
         start = data.index(raw, at)  # only space and a comma lie between
         line += data.count(b"\n", at, start)
-        yield line, raw
+        placed.append((line, raw))
         line += raw.count(b"\n")
         at = start + len(raw)
+    return placed
 
 
-def _elements_until(data: bytes, why: str) -> Iterator[tuple[int, bytes]]:
-    """The elements before the break, then CutError at its place."""
+def _before_the_break(data: bytes, why: str) -> tuple[list[tuple[int, bytes]], CutError]:
+    """The elements before the break, each with its line, and the break with its own."""
     text = data.decode("utf-8", "surrogateescape")  # an element that is not UTF-8 is a fault of its own
     decoder = json.JSONDecoder()
-    numbered = _on_one_line(data)
-    at, line = text.index("[") + 1, 1 if numbered else 1 + _skipped(data).count(b"\n")
+    placed: list[tuple[int, bytes]] = []
+    at, line = text.index("[") + 1, 1 + _skipped(data).count(b"\n")
     while True:
         gap = _GAP.match(text, at)
         start = gap.end() if gap else at
-        line += 0 if numbered else text.count("\n", at, start)
+        line += text.count("\n", at, start)
         try:
             _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            raise CutError(line, why) from None
-        yield line, text[start:end].encode("utf-8", "surrogateescape")
-        line += 1 if numbered else text.count("\n", start, end)
+            return placed, CutError(line, why)
+        placed.append((line, text[start:end].encode("utf-8", "surrogateescape")))
+        line += text.count("\n", start, end)
         at = end

@@ -9,7 +9,9 @@
       answer: Response
       group: thread_id  # without it, rows with the same question lie together (by its hash)
 
-Alpaca's files are such pairs too: see `alpaca`.
+A pair is a dialogue of two turns. Where step `form` asks for more (``min_turns: 4`` in our params.yaml) it takes all of
+them out, unless the source has a number of its own there: ``overrides: {mine: {min_turns: 2}}``. Alpaca's files are
+such pairs too (see `alpaca`), and so are counsel_chat's, and tables and datasets with a prompt and a response.
 """
 
 import hashlib

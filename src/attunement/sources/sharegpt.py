@@ -64,11 +64,12 @@ class ShareGpt(Talk, Fielded):
                 parsed = decoded(raw, _LINE)
                 if not parsed.conversations:
                     raise RowError("expected at least 1 item", "conversations")
-                turns, repairs = self.turns_of([(one.who, one.value) for one in parsed.conversations], SPOTS)
+                said = [(one.who, one.value) for one in parsed.conversations]
+                turns, repairs, unanswered = self.turns_of(said, SPOTS)
                 told = self.told(decoded(raw, _FIELDS)) if self.about() else {"locale": self.locale}
                 if self.group == "id":
                     told["group"] = conversation_of(told["group"])
-                yield Row(path.as_posix(), line, turns, repairs=repairs, **told)
+                yield Row(path.as_posix(), line, turns, repairs=repairs, unanswered=unanswered, **told)
             except RowError as fault:
                 yield faulted(path, line, fault)
 

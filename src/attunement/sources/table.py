@@ -64,9 +64,9 @@ class Table(Talk, Fielded):
         told = self.told(one.records[0])
         records = ordered(one.records, self.order) if self.order else one.records
         said = [(plain_value(record.get(self.role), self.role), optional_text(record, self.text)) for record in records]
-        turns, repairs = self.turns_of(said, Spots(f"turn {{}}, {_literal(self.role)}",
-                                                   f"turn {{}}, {_literal(self.text)}"))
-        return Row(path.as_posix(), one.line, turns, repairs=repairs, **told)
+        spots = Spots(f"turn {{}}, {_literal(self.role)}", f"turn {{}}, {_literal(self.text)}")
+        turns, repairs, unanswered = self.turns_of(said, spots)
+        return Row(path.as_posix(), one.line, turns, repairs=repairs, unanswered=unanswered, **told)
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

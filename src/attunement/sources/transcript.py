@@ -60,9 +60,9 @@ class Transcript(Talk):
                 if script.hole is not None:
                     raise RowError(f"may miss a turn: line {script.hole} can not be read", "the dialogue")
                 said, left = self._said(script)
-                turns, repairs = self.turns_of(said, SPOTS)
+                turns, repairs, unanswered = self.turns_of(said, SPOTS)
                 told = (f"left out {left} lines that nobody says",) if left else ()
-                yield Row(path.as_posix(), first, turns, self.locale, repairs=told + repairs)
+                yield Row(path.as_posix(), first, turns, self.locale, repairs=told + repairs, unanswered=unanswered)
             except RowError as fault:
                 yield faulted(path, first, fault)
 

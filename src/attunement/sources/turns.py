@@ -4,13 +4,14 @@
     merge_same_speaker: true       # turns in a row by one speaker become one, a line each
     drop_empty: false              # else an empty turn is a fault
     drop_leading_assistant: true   # what is said before the user speaks
-    drop_trailing_user: true       # what nobody answered
+    drop_trailing_user: true       # what nobody answered: not learnt, but danger told in it is still heard
 
 What was changed stands in the row's repairs, and so in the ledger.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +22,14 @@ from attunement.sources.lines import RowError
 # Half as dear as building one Turn after the other, and checked all the same.
 _TURNS = TypeAdapter(tuple[Turn, ...])
 Said = tuple[str, str]  # (who, by the source's name; what)
+
+
+class Spoken(NamedTuple):
+    """The turns of a row, what was mended, and the user's last words that were left off."""
+
+    turns: tuple[Turn, ...]
+    repairs: tuple[str, ...]
+    unanswered: tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,8 @@ class Talk(Source):
     drop_leading_assistant: bool = False
     drop_trailing_user: bool = False
 
-    def turns_of(self, said: Sequence[Said], spots: Spots) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
-        """(turns, repairs); raises RowError."""
+    def turns_of(self, said: Sequence[Said], spots: Spots) -> Spoken:
+        """What was said, by roles of ours; raises RowError."""
         spoken: list[dict[str, str]] = []
         repairs: list[str] = []
         roles, empty = self.roles, 0
@@ -60,13 +69,17 @@ class Talk(Source):
             repairs.append(f"dropped {_counted(empty, 'empty turn')}")
         if self.merge_same_speaker:
             spoken = _merged(spoken, repairs)
+        unanswered: list[dict[str, str]] = []
         if self.drop_leading_assistant or self.drop_trailing_user:
-            spoken = self._trimmed(spoken, repairs)
+            spoken, unanswered = self._trimmed(spoken, repairs)
         if not spoken:
             raise RowError("no turn is left", "the row")
-        return built(spoken, spots), tuple(repairs)
+        return Spoken(built(spoken, spots), tuple(repairs), built(unanswered, spots))
 
-    def _trimmed(self, spoken: list[dict[str, str]], repairs: list[str]) -> list[dict[str, str]]:
+    def _trimmed(
+        self, spoken: list[dict[str, str]], repairs: list[str]
+    ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """(what is left, the user's words after the last reply)."""
         opening = next((n for n, turn in enumerate(spoken) if turn["role"] != "system"), len(spoken))
         first, last = opening, len(spoken)
         while self.drop_leading_assistant and first < last and spoken[first]["role"] == "assistant":
@@ -77,7 +90,7 @@ class Talk(Source):
             repairs.append(f"dropped {_counted(first - opening, 'leading turn')} of the assistant")
         if last < len(spoken):
             repairs.append(f"dropped {_counted(len(spoken) - last, 'trailing turn')} of the user")
-        return spoken[:opening] + spoken[first:last] if first < last else []
+        return spoken[:opening] + spoken[first:last] if first < last else [], spoken[last:]
 
 
 def built(spoken: Sequence[dict[str, str]], spots: Spots) -> tuple[Turn, ...]:

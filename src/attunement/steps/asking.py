@@ -14,9 +14,12 @@ from attunement.score_cache import Answer, ScoreCache, answer_of, chunked, key_o
 from attunement.scorers.base import Item, Scored, Scorer
 
 DIGITS = 4  # of a kept value
-ITEMS_AT_ONCE = 512  # to a worker, and then to the disk
+ITEMS_AT_ONCE = 64  # to a worker: two batches of most scorers
+ITEMS_KEPT = 512  # answers that are written to the disk together, unless they take longer than
+SECONDS_KEPT = 10.0  # which, and one chunk's, are what a kill costs at most
 
 On = Literal["replies", "user", "dialogue"]
+Shown = Literal[On, "told"]
 
 
 class Spent(NamedTuple):
@@ -47,13 +50,16 @@ class Work:
         self.spent[name] = Spent(before.seconds + seconds, before.asked + asked, before.known + known)
 
 
-def items_of(draft: Draft, on: On) -> list[tuple[int | None, Item]]:
-    """(turn, item): every assistant's turn with what stands before it, the user's words alone, or the dialogue."""
+def items_of(draft: Draft, on: Shown) -> list[tuple[int | None, Item]]:
+    """(turn, item): every assistant's turn with what stands before it, the user's words alone, or the dialogue.
+
+    ``told``: the dialogue with the user's last words, also where they were left off.
+    """
     if on == "replies":
         return [(number, Item(id="", context=draft.turns[:number], reply=text, locale=draft.locale, tags=_told(draft)))
                 for number, text in draft.said("assistant")]
-    turns = draft.turns if on == "dialogue" else tuple(turn for turn in draft.turns if turn.role == "user")
-    return [(None, Item(id="", dialogue=turns, locale=draft.locale, tags=_told(draft)))]
+    turns = {"user": tuple(turn for turn in draft.turns if turn.role == "user"), "told": draft.told}
+    return [(None, Item(id="", dialogue=turns.get(on, draft.turns), locale=draft.locale, tags=_told(draft)))]
 
 
 def _told(draft: Draft) -> dict[str, str]:
@@ -62,31 +68,56 @@ def _told(draft: Draft) -> dict[str, str]:
 
 
 def asked(scorer: Scorer, items: Sequence[Item], work: Work) -> list[Answer]:
-    """A scorer's answer to each item; each is asked once, and kept as soon as it is given."""
+    """A scorer's answer to each item; each is asked once, and kept soon after it is given.
+
+    Items of like length are asked together: so a small chunk fills its batches as well as a large one would.
+    """
     began = time.perf_counter()
     version = scorer.version
     keys = [key_of(scorer, version, item) for item in items]
     known = work.cache.known(keys)
     fresh = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
-    order = sorted(fresh)  # not the order of the rows: what is batched together must not hang on it
-    chunks = chunked([fresh[key] for key in order], ITEMS_AT_ONCE)
-    done = 0
-    for scored in work.runner.map(partial(_scored, scorer), chunks):
-        part = {key: answer_of(one, DIGITS) for key, one in zip(order[done:], scored, strict=False)}
-        work.cache.add(part)
-        known |= part
-        done += len(scored)
-        _progress(scorer.name, done, len(order), len(items))
+    # Not the order of the rows: what is batched together must not hang on it.
+    order = sorted(fresh, key=lambda key: (_length(fresh[key]), key))
+    known |= _answered(scorer, order, fresh, work, n_known=len(items) - len(order))
     work.add(scorer.name, time.perf_counter() - began, len(order), len(items) - len(order))
     return [known[key] for key in keys]
+
+
+def _answered(
+    scorer: Scorer, order: Sequence[bytes], fresh: Mapping[bytes, Item], work: Work, *, n_known: int
+) -> dict[bytes, Answer]:
+    """The answers to fresh items, written to the cache every so often, and when the scorer dies."""
+    answers: dict[bytes, Answer] = {}
+    waiting: dict[bytes, Answer] = {}
+    written = time.perf_counter()
+    try:
+        for scored in work.runner.map(partial(_scored, scorer), chunked([fresh[key] for key in order], ITEMS_AT_ONCE)):
+            part = {key: answer_of(one, DIGITS) for key, one in zip(order[len(answers):], scored, strict=False)}
+            answers |= part
+            waiting |= part
+            if len(waiting) >= ITEMS_KEPT or time.perf_counter() - written >= SECONDS_KEPT:
+                work.cache.add(waiting)
+                waiting, written = {}, time.perf_counter()
+                _progress(scorer.name, len(answers), len(order), n_known)
+    finally:
+        work.cache.add(waiting)
+    if waiting:
+        _progress(scorer.name, len(answers), len(order), n_known)
+    return answers
+
+
+def _length(item: Item) -> int:
+    """The characters that a scorer reads, more or less: of a reply its own, for its context is cut."""
+    return len(item.words) or sum(len(turn.text) for turn in item.dialogue)
 
 
 def _scored(scorer: Scorer, items: Sequence[Item]) -> list[Scored]:
     return scorer.score(items)
 
 
-def _progress(name: str, done: int, n_fresh: int, n_items: int) -> None:
-    cached = f", {n_items - n_fresh} known" if n_items > n_fresh else ""
+def _progress(name: str, done: int, n_fresh: int, n_known: int) -> None:
+    cached = f", {n_known} known" if n_known else ""
     print(f"curate: {name} {done} of {n_fresh}{cached}", file=sys.stderr, flush=True)
 
 
@@ -96,7 +127,7 @@ def version_of(scorer: Scorer) -> str:
     return scorer.version
 
 
-def by_draft(drafts: Sequence[Draft], on: On, scorer: Scorer, work: Work) -> list[list[tuple[int | None, Answer]]]:
+def by_draft(drafts: Sequence[Draft], on: Shown, scorer: Scorer, work: Work) -> list[list[tuple[int | None, Answer]]]:
     """For each draft its turns' answers."""
     shown = [items_of(draft, on) for draft in drafts]
     answers = iter(asked(scorer, [item for items in shown for _, item in items], work))

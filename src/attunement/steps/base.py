@@ -26,7 +26,8 @@ class Step(BaseModel):
     """A step's settings. Subclasses add ``kind: Literal[…]`` and fields, and implement ``each``.
 
     ``overrides`` gives a source its own value of a field. What is a rule of safety (``safety``) may be made stricter
-    for a source and never looser: ``strict`` says for each such field which way is stricter.
+    for a source and never looser: ``strict`` says for each such field which way is stricter. Those of ``free`` a source
+    may set as it likes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -39,6 +40,7 @@ class Step(BaseModel):
     asks: ClassVar[bool] = False  # asks a scorer, through the cache: see `attunement.steps.asking`
     safety: ClassVar[bool] = False
     strict: ClassVar[Mapping[str, Direction]] = {}
+    free: ClassVar[frozenset[str]] = frozenset()  # fields of a rule of safety that are none of safety themselves
 
     @property
     def name(self) -> str:
@@ -99,6 +101,8 @@ class Step(BaseModel):
                 where = ".".join(map(str, fault["loc"])) or ", ".join(changes)
                 raise ValueError(f"overrides.{source}.{where}: {fault['msg'].removeprefix('Value error, ')}") from None
             for key in changes if self.safety else ():
+                if key in self.free:
+                    continue
                 if key not in self.strict:
                     raise ValueError(f"overrides.{source}.{key}: a source may not change it, it is a rule of safety")
                 before, after, way = getattr(self, key), getattr(own, key), self.strict[key]

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from glob import glob
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -23,6 +22,7 @@ from pydantic import Field
 from attunement.drafts import Draft, Note
 from attunement.errors import DataError
 from attunement.near_duplicates import I64, U64, Hashes, all_words, grams
+from attunement.sources.files import each_once, matching
 from attunement.steps.base import Step
 
 # What a model is not shown: names, labels, and what raters are told.
@@ -156,14 +156,14 @@ def _whole_turn(draft: Draft, index: Index) -> tuple[int | None, Match | None]:
 
 def evaluation_files(patterns: Sequence[str], kind: str) -> tuple[Path, ...]:
     """The files that globs match; raises DataError, naming the step, for one that matches none."""
-    found: set[Path] = set()
+    found: list[Path] = []
     for pattern in patterns:
-        names = glob(pattern, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-        if not names:
+        paths = matching(pattern)
+        if not paths:
             raise DataError(f"curate.steps: {kind} looks for evaluations in {pattern}, and no file matches. "
                             "Correct `files`: what is not read cannot be kept out of training.")
-        found.update(map(Path, names))
-    return tuple(sorted(found))
+        found += paths
+    return tuple(each_once(found))
 
 
 @cache

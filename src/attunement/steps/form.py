@@ -1,9 +1,11 @@
 """Step `form`: is it a dialogue of user and assistant that a model may learn from at all?
 
-A last turn of the user's, a thank-you as a rule, is left off where that is declared. Quarantined are: turns that do not
-alternate user, assistant, …; too few or too many; a turn that is empty, too long, or that repeats itself or another;
-markers of chat templates and pasted instructions to a model, which a model that learnt them would speak; and tags that
-say nothing known. The source's own system prompt is taken out, and told.
+A last turn of the user's, a thank-you as a rule, is left off where that is declared: no model learns from it. It is not
+forgotten: steps `hear` and `referral` still hear danger that is told in it, so a dialogue that ends on an unanswered
+disclosure carries its severity, and goes out where no reply held a referral that suffices. Quarantined are: turns that
+do not alternate user, assistant, …; too few or too many; a turn that is empty, too long, or that repeats itself or
+another; markers of chat templates and pasted instructions to a model, which a model that learnt them would speak; and
+tags that say nothing known. The source's own system prompt is taken out, and told.
 """
 
 import re
@@ -69,8 +71,9 @@ class FormStep(Step):
     max_repeated_frac: float = Field(ge=0, le=1, description="of a turn's words that stand in a repeated run of six")
 
     safety: ClassVar[bool] = True
-    strict: ClassVar[dict[str, Direction]] = {"min_turns": "higher", "max_turns": "lower", "max_turn_chars": "lower",
+    strict: ClassVar[dict[str, Direction]] = {"max_turns": "lower", "max_turn_chars": "lower",
                                               "max_repeated_frac": "lower"}
+    free: ClassVar[frozenset[str]] = frozenset({"min_turns"})  # how much listening there is to learn from
 
     @model_validator(mode="after")
     def _turns_hold(self) -> Self:
@@ -83,7 +86,7 @@ class FormStep(Step):
         for draft in drafts:
             if self.drop_last_user and len(draft.turns) > 1 and draft.turns[-1].role == "user":
                 draft.note(Note("changed", self.name, "last_user_turn_removed", turn=len(draft.turns) - 1))
-                draft.turns = draft.turns[:-1]
+                draft.turns, draft.unanswered = draft.turns[:-1], (draft.turns[-1], *draft.unanswered)
         texts = [turn.text for draft in drafts for turn in _spoken(draft.turns)]
         suspected = zip(candidates(texts, tuple(MARKERS.values())), looping(texts), strict=True)
         for draft in drafts:

@@ -1,8 +1,9 @@
 """Step `hear`: what danger does the person tell of, plainly or veiled? The scorer `crisis` writes it into the tags.
 
-In: the user's words and what they answered to. Out: tags ``risk`` and ``risk_kind``, raised where the scorer hears more
-than they say; never lowered. A kind that is heard beside the tag's own goes into ``heard_kind``, so that neither hides
-the other. What is heard here, step `referral` demands a referral for.
+In: the user's words and what they answered to, also last words that nobody answered and that were left off. Out: tags
+``risk`` and ``risk_kind``, raised where the scorer hears more than they say; never lowered. A kind that is heard beside
+the tag's own goes into ``heard_kind``, so that neither hides the other. What is heard here, step `referral` demands a
+referral for.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class HearStep(Step):
 
     def over(self, drafts: Sequence[Draft], work: Work) -> None:
         """Raise the tags of every draft in which more is heard than they say."""
-        for draft, answers in zip(drafts, by_draft(drafts, "dialogue", self.scorer, work), strict=True):
+        for draft, answers in zip(drafts, by_draft(drafts, "told", self.scorer, work), strict=True):
             self._tag(draft, answers[0][1])
 
     def _tag(self, draft: Draft, answer: Any) -> None:

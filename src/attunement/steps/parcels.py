@@ -31,6 +31,7 @@ class _Sent(msgspec.Struct, array_like=True, gc=False):
     turns: _Said
     tags: dict[str, str]
     scores: dict[str, float | None]
+    unanswered: _Said
 
 
 class _Changed(msgspec.Struct, array_like=True, gc=False):
@@ -38,6 +39,7 @@ class _Changed(msgspec.Struct, array_like=True, gc=False):
 
     notes: list[Note]
     turns: _Said | None
+    unanswered: _Said | None
     tags: dict[str, str] | None
     scores: dict[str, float | None] | None
     letters: bytes | None
@@ -52,7 +54,7 @@ def packed(drafts: Sequence[Draft]) -> bytes:
     """What `changes_by` needs of drafts that are not out."""
     return msgspec.msgpack.encode([
         _Sent(draft.id, draft.source, draft.licence, draft.file, draft.line, draft.locale, draft.group,
-              _said(draft.turns), draft.tags, draft.scores) for draft in drafts])
+              _said(draft.turns), draft.tags, draft.scores, _said(draft.unanswered)) for draft in drafts])
 
 
 def changes_by(steps: Sequence[Step], parcel: bytes) -> bytes:
@@ -60,16 +62,17 @@ def changes_by(steps: Sequence[Step], parcel: bytes) -> bytes:
     sent = _SENT.decode(parcel)
     with without_collector():
         drafts = [_draft(one) for one in sent]
-        before = [draft.turns for draft in drafts]
+        before = [(draft.turns, draft.unanswered) for draft in drafts]
         applied(steps, drafts)
         return msgspec.msgpack.encode([
-            _changed(draft, one, turns) for draft, one, turns in zip(drafts, sent, before, strict=True)])
+            _changed(draft, one, *had) for draft, one, had in zip(drafts, sent, before, strict=True)])
 
 
 def change(drafts: Sequence[Draft], changes: bytes) -> None:
     """Do to drafts what was done to their likes."""
     for draft, done in zip(drafts, _CHANGED.decode(changes), strict=True):
         draft.turns = draft.turns if done.turns is None else _turns(done.turns)
+        draft.unanswered = draft.unanswered if done.unanswered is None else _turns(done.unanswered)
         draft.tags = draft.tags if done.tags is None else done.tags
         draft.scores = draft.scores if done.scores is None else done.scores
         draft.notes += done.notes
@@ -88,12 +91,13 @@ def applied(steps: Sequence[Step], drafts: Sequence[Draft]) -> None:
 
 def _draft(one: _Sent) -> Draft:
     return Draft(one.id, one.source, one.licence, one.file, one.line, one.locale, one.group, _turns(one.turns),
-                 dict(one.tags), dict(one.scores))
+                 dict(one.tags), _turns(one.unanswered), dict(one.scores))
 
 
-def _changed(draft: Draft, sent: _Sent, turns: tuple[Turn, ...]) -> _Changed:
+def _changed(draft: Draft, sent: _Sent, turns: tuple[Turn, ...], unanswered: tuple[Turn, ...]) -> _Changed:
     made = draft.fingerprint
     return _Changed(draft.notes, None if draft.turns is turns else _said(draft.turns),
+                    None if draft.unanswered is unanswered else _said(draft.unanswered),
                     None if draft.tags == sent.tags else draft.tags,
                     None if draft.scores == sent.scores else draft.scores,
                     made and made.letters, made and made.sketch)

@@ -25,8 +25,10 @@ class RepairStep(Step):
     def each(self, drafts: Sequence[Draft]) -> None:
         """Replace turns whose text is mended; the ledger tells which and by how many characters."""
         for draft in drafts:
-            if all(_clean(turn.text) for turn in draft.turns):
+            if all(_clean(turn.text) for turn in draft.told):
                 continue
+            draft.unanswered = tuple(Turn(role=turn.role, text=repaired(turn.text) or turn.text)
+                                     for turn in draft.unanswered)
             texts = [turn.text if _clean(turn.text) else repaired(turn.text) for turn in draft.turns]
             if "" in texts:
                 draft.note(Note("quarantined", self.name, "unseen_turn", "nothing in it can be seen",

@@ -56,6 +56,8 @@ class SemanticStep(Step):
             self._duplicates(sorted(left, key=rank), self.duplicate_similarity, work)
 
     def _evaluations(self, drafts: Sequence[Draft], limit: float, work: Work) -> None:
+        if not drafts:
+            return  # embedding the evaluations takes minutes
         items = sorted({one for path in self.data_files() for one in shown(path)})
         texts = [(place, text) for place, draft in enumerate(drafts) for text in told(draft.turns)]
         found = nearest(embedded([text for _, text in texts], work), embedded([one.text for one in items], work))
