@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from attunement.artefacts import write_text
 from attunement.errors import ParamsError
@@ -43,7 +42,7 @@ def merged_text(name: str, *, params: Path = PARAMS_FILE, folder: Path = PROFILE
     return out.getvalue()
 
 
-def merge(tree: CommentedMap, overrides: dict[str, Any]) -> None:
+def merge(tree: dict[str, Any], overrides: dict[str, Any]) -> None:
     """Put overrides into the tree; comments beside what is replaced stay, for they say what the number means."""
     for key, value in overrides.items():
         old = tree.get(key)
