@@ -31,11 +31,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def changed(**train: Any) -> Params:
+def changed(*, prompts: int = 1, **train: Any) -> Params:
     """The starter's parameters with some of ``train`` set; a map is merged."""
     tree = load(ROOT / "params.yaml").model_dump(mode="json")
     for key, value in ({"precision": "bf16"} | train).items():
         tree["train"][key] = tree["train"][key] | value if isinstance(value, dict) else value
+    tree["respond"]["batch_size"] = prompts  # few, so that a step of a tiny model takes more
     return Params.model_validate_json(json.dumps(tree))
 
 
@@ -126,7 +127,7 @@ def test_what_is_planned_is_within_a_quarter_of_what_was_measured(
     pack = PackSize(documents, n_targets=sum(documents) // 3, n_packs=2 if train else 1, known=True)
     monkeypatch.setattr("attunement.plan._sizes", lambda *_: (pack, None))
     monkeypatch.setattr("attunement.plan._prompt_tokens", lambda *_: 155)
-    plan = make_plan(changed(**train), config=PROFILES / "architectures/smollm2_135m.json", device="cpu")
+    plan = make_plan(changed(prompts=16, **train), config=PROFILES / "architectures/smollm2_135m.json", device="cpu")
     assert 0.75 < plan.peak_bytes / 1e9 / measured_gb < 1.25
 
 
