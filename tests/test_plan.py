@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 THREE_B = PROFILES / "architectures/smollm3_3b.json"
 CARDS_GB = {"gpu_24gb_3b": 24, "h200_3b": 141, "gpus_8": 80}
-TINY = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+TINY = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 8,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512, "tie_word_embeddings": True}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration of a model of two small layers."""
+    """The configuration of a model of eight small layers."""
     path = tmp_path_factory.mktemp("architecture") / "config.json"
     path.write_text(json.dumps(TINY), encoding="utf-8")
     return path
