@@ -10,6 +10,7 @@ from attunement.calibrate import PLANS
 from attunement.errors import ParamsError
 from attunement.labelled import SETS
 from attunement.params import CalibrationRule, Floor, Params, load
+from attunement.profiles import load_merged, names
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = (ROOT / "tests/toy/params.yaml").read_text(encoding="utf-8")
@@ -52,9 +53,15 @@ def line_of(path: Path, words: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if words in line)
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted(ROOT.glob("profiles/*.yaml"))], ids=lambda p: p.stem)
-def test_every_shipped_file_of_parameters_loads(path: Path) -> None:
-    assert isinstance(load(path), Params)
+def shipped(name: str) -> Params:
+    """The shipped parameters, with the overrides of a profile unless ``name`` is 'params'."""
+    path = ROOT / "params.yaml"
+    return load(path) if name == "params" else load_merged(name, params=path, folder=ROOT / "profiles")
+
+
+@pytest.mark.parametrize("name", ["params", *names(ROOT / "profiles")])
+def test_every_shipped_file_of_parameters_loads(name: str) -> None:
+    assert isinstance(shipped(name), Params)
 
 
 def test_what_is_loaded_can_not_be_changed() -> None:
@@ -313,6 +320,34 @@ def test_rules_without_one_on_the_selection_are_refused(tmp_path: Path) -> None:
     assert "needs a rule of kind selection" in fault(changed(tmp_path, (old, "")))
 
 
+# --- training
+
+
+def test_a_pack_is_no_larger_than_a_step(tmp_path: Path) -> None:
+    text = re.sub(r"batch_dialogues: \d+(?=\s)", "batch_dialogues: 3", IN_ORDER)
+    text = re.sub(r"step_dialogues: \d+", "step_dialogues: 2", text)
+    told = fault(written(tmp_path, text))
+    assert "train.batch_dialogues: is 3, and a step holds train.step_dialogues, 2" in told
+
+
+def test_four_bits_are_for_a_frozen_base(tmp_path: Path) -> None:
+    text = re.sub(r"  lora:.*\n(?: {4}.*\n)+", "  lora: null\n", IN_ORDER)
+    assert load(written(tmp_path, text)).train.lora is None
+    told = fault(written(tmp_path, text.replace("precision: fp32", "precision: nf4")))
+    assert "train.precision: nf4 is for a frozen base" in told
+
+
+def test_checkpoints_between_are_asked_no_more_than_the_last(tmp_path: Path) -> None:
+    def asked(last: str, between: str) -> str:
+        return re.sub(r" prompts_between: \w+", f" prompts_between: {between}",
+                      re.sub(r" prompts: \w+", f" prompts: {last}", IN_ORDER))
+
+    told = fault(written(tmp_path, asked("4", "5")))
+    assert "train.probe.prompts_between: is 5, and the last checkpoint is asked 4" in told
+    for last, between in (("4", "4"), ("all", "5"), ("4", "all")):
+        assert isinstance(load(written(tmp_path, asked(last, between))), Params)
+
+
 # --- what scorers must have shown
 
 
@@ -386,9 +421,9 @@ def test_a_missing_encoder_is_named(tmp_path: Path) -> None:
     assert "fetch.encoder: is missing and has no default" in fault(written(tmp_path, text))
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted(ROOT.glob("profiles/*.yaml"))], ids=lambda p: p.stem)
-def test_every_shipped_floor_is_on_a_set_that_its_scorer_is_measured_on(path: Path) -> None:
-    params = load(path)
+@pytest.mark.parametrize("name", ["params", *names(ROOT / "profiles")])
+def test_every_shipped_floor_is_on_a_set_that_its_scorer_is_measured_on(name: str) -> None:
+    params = shipped(name)
     kinds = {one.name: one.kind for one in (*params.train.probe.scorers, *params.score.scorers)}
     floors = [floor for rule in params.gate.rules if isinstance(rule, CalibrationRule) for floor in rule.floors]
     assert not [floor for floor in floors if floor.set not in PLANS[kinds[floor.scorer]].sets]

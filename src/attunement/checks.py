@@ -14,7 +14,7 @@ from attunement.demand import demanded
 from attunement.drafts import Note, draft_of
 from attunement.errors import AttunementError, DataError
 from attunement.helplines import load_helplines, read_yaml
-from attunement.params import Curate, Params
+from attunement.params import Curate, HubWeights, Params, Weights
 from attunement.risk import risk_in
 from attunement.scorers.base import Scorer
 from attunement.scorers.detoxify import EMBEDDED, Detoxify
@@ -101,6 +101,7 @@ def _looks(params: Params) -> list[tuple[str, Callable[[], str]]]:
                             *sorted(path.stem for path in SUITES.glob("*.jsonl"))))
     scorers = (*params.train.probe.scorers, *params.score.scorers)
     return [
+        ("model to tune", partial(_base, params.fetch.base)),
         *((f"suite {name}", partial(_suite, name)) for name in suites),
         *((f"source {source.name}", partial(_source, source, params.curate)) for source in params.curate.sources),
         *((f"scripts {path.stem}", partial(_scripts, path.stem))
@@ -111,6 +112,14 @@ def _looks(params: Params) -> list[tuple[str, Callable[[], str]]]:
         *((f"scorer {scorer.name}", partial(_scorer, scorer, params)) for scorer in scorers),
         *((f"task {name}", partial(_task, name, Path(params.bench.include))) for name in params.bench.tasks),
     ]
+
+
+def _base(weights: Weights) -> str:
+    """A profile leaves the model's commit and hashes to the person who has looked at it."""
+    if isinstance(weights, HubWeights) and (set(weights.revision) == {"0"} or not weights.sha256):
+        raise DataError(f"fetch.base names {weights.repo} without its commit and hashes, as a profile leaves it. Write "
+                        "fetch.base.revision (40 hex digits) and fetch.base.sha256 (of every *.safetensors file).")
+    return weights.origin
 
 
 def _suite(name: str) -> str:

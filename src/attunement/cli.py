@@ -17,7 +17,7 @@ from attunement.artefacts import first_fault, write_json
 from attunement.calibrate import CARDS, NO_LABELS, PLANS, card, card_path, declared_scorers, shipped_card
 from attunement.checks import check_files
 from attunement.cli_data import compare_datasets, ledger
-from attunement.cli_train import show_batch
+from attunement.cli_train import plan, profile, show_batch
 from attunement.errors import DataError, ends_clearly
 from attunement.faults import nearest
 from attunement.gate import read_verdict
@@ -37,6 +37,8 @@ app = typer.Typer(
 app.command()(ledger)
 app.command(name="compare")(compare_datasets)
 app.command(name="show-batch")(show_batch)
+app.command()(plan)
+app.command()(profile)
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters to use.")]
 
 

@@ -18,6 +18,7 @@ from attunement.params import (
     Params,
     Rule,
     SelectionRule,
+    Train,
 )
 from attunement.steps.hear import HearStep
 from attunement.steps.score import ScoreStep
@@ -51,6 +52,7 @@ def conflicts(params: Params) -> list[Conflict]:
     found += _repeats(("curate", "sources"), [source.name for source in cut.sources])
     found += _step_conflicts(cut)
     found += _helpline_conflicts(params)
+    found += _train_conflicts(params.train)
     found += _repeats(("score", "scorers"), [scorer.name for scorer in params.score.scorers])
     found += _repeats(("train", "probe", "scorers"), [scorer.name for scorer in params.train.probe.scorers])
     if not any(isinstance(rule, SelectionRule) for rule in params.gate.rules):
@@ -88,6 +90,22 @@ def _step_conflicts(cut: Curate) -> list[Conflict]:
             scored = {plain_name(one.scorer.name) for one in cut.steps[:i] if isinstance(one, ScoreStep | HearStep)}
             found += [((*where, i, "tiers"), _unknown(name, sorted(scored), "the scores of the steps before"))
                       for name in sorted(step.names()) if name not in scored]
+    return found
+
+
+def _train_conflicts(train: Train) -> list[Conflict]:
+    """What a step can not hold, what can not be trained, and a probe that asks more between than at the end."""
+    found: list[Conflict] = []
+    if train.batch_dialogues > train.step_dialogues:
+        found.append((("train", "batch_dialogues"), f"is {train.batch_dialogues}, and a step holds "
+                      f"train.step_dialogues, {train.step_dialogues}: lower the one or raise the other"))
+    if train.precision == "nf4" and train.lora is None:
+        found.append((("train", "precision"), "nf4 is for a frozen base, and train.lora: null trains all weights; "
+                      "declare train.lora, or take bf16"))
+    last, between = train.probe.prompts, train.probe.prompts_between
+    if isinstance(last, int) and isinstance(between, int) and between > last:
+        found.append((("train", "probe", "prompts_between"), f"is {between}, and the last checkpoint is asked "
+                      f"{last} (train.probe.prompts), of which the others are asked some"))
     return found
 
 

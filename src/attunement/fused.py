@@ -43,6 +43,7 @@ def _documents_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
         return answer
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotated in float32 where all weights are trained
     if query.is_cuda:
         return _varlen(query, key, value, documents, scale), None
     lengths = list(documents)
