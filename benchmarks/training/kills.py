@@ -28,6 +28,13 @@ EVERY_STEP = {"epochs: 1": "epochs: 2", "step_dialogues: 8": "step_dialogues: 5"
 NO_DROPOUT = {"dropout: 0.1": "dropout: 0.0"}
 ROTATING = {"keep_checkpoints: all": "keep_checkpoints: 1", "checkpoints: 2\n": "checkpoints: 4\n"}
 STOPPING = {"early_stop: null": "early_stop: {patience_checkpoints: 1, min_improvement: 9.0}"}
+HEAD = """# Trainings that are killed and started again
+
+`.venv/bin/python benchmarks/training/kills.py > benchmarks/training/kills.md`, a toy project in fp32 on one thread: a
+random Llama of two layers, 49 dialogues, two epochs in steps of 5 dialogues (20 steps; the last holds 3, the tenth
+spans both epochs), a state after every step. Each line begins from nothing, is killed with SIGKILL where it says, is
+run again to the end, and every file of out/train is compared by sha256 with that of a run that nothing interrupted.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ ROTATION = (
     Case("a checkpoint is published, an older one's weights are to go",
          [Instant("attunement.probe:rotate", 1, "before")]),
     Case("an older checkpoint is moved away, the one without weights is not in place",
-         [Instant(PUBLISHED, 1, "after", "step-000005'")]),
+         [Instant(PUBLISHED, 1, "after", ".step-000005.previous'")]),
     Case("an older checkpoint has lost its weights, the state is not saved", [Instant("attunement.probe:rotate", 1,
                                                                                        "after")]),
 )
@@ -103,6 +110,7 @@ def main() -> None:
     parser.add_argument("--case", default="", help="cases whose name holds this")
     arguments = parser.parse_args()
     rng, n, n_same = random.Random(0), 0, 0
+    print(HEAD)
     print("| configuration | killed when | kills | went on from | same bytes |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         for i, (name, (changed, cases)) in enumerate(CONFIGURATIONS.items()):

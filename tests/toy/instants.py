@@ -143,6 +143,7 @@ def train_here(asked: dict[str, str]) -> None:
     if asked["instant"]:
         os.environ[VARIABLE] = asked["instant"]
     arm()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     sys.argv = ["attunement.train"]
     try:
         runpy.run_module("attunement.train", run_name="__main__", alter_sys=True)
