@@ -63,7 +63,7 @@ KILLS = {
         Instant("attunement.tuner:SupportTuner.validation_step"), Instant("attunement.probe:probe"),
         Instant(PUBLISHED, 1, "after", "/.step-"), Instant("torch:save", 2, "middle"),
         Instant(STEP, 2, "after"),  # the step that two epochs share
-        Instant(PUBLISHED, 1, "after", ".step-000002.previous'"),  # between the two renames that take the weights out of it
+        Instant(PUBLISHED, 1, "after", ".step-000002.previous'"),  # between its two renames
         Instant(STEP, 3, "after"), Instant(PUBLISHED, 1, "before", "/.train."),  # the last step, then the end
     ],
     "while the scratch is removed": [Instant("os:unlink", 1, "after", "('checkpoint.json'")],
