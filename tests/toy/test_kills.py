@@ -122,11 +122,12 @@ def test_a_damaged_state_or_checkpoint_is_told_and_the_same_bytes_come_out(
     told = nursery.train(Instant(STEP, 3))[1]
     assert "the state step-000000004.ckpt is damaged (its sha256 does not fit); the one before it is used" in told
     assert "going on from step-000000003" in told
-    adapter, = (nursery.folder / "scratch").glob("*/checkpoints/step-000002/weights/adapter_model.safetensors")
+    adapter, = (nursery.folder / "scratch").glob("*/checkpoints/step-000005/weights/adapter_model.safetensors")
     adapter.write_bytes(b"")
     told = nursery.finish()
-    assert "the checkpoint step-000002 is damaged; it is made again" in told
-    assert "no state is left before it; training begins anew" in told
+    assert "the checkpoint step-000005 is damaged; it is made again" in told
+    assert "step-000000005.ckpt is of no use without the checkpoint at step 5, which is not there" in told
+    assert "going on from step-000000004" in told
     assert killing.published(nursery.folder) == whole
 
 
