@@ -86,7 +86,7 @@ def test_a_state_that_stands_on_a_lost_checkpoint_is_not_used(tmp_path: Path) ->
     states = saved(tmp_path, 3, 5)
     newest, told = states.newest(lost={5, 9})
     assert newest == states.path(3)
-    assert "step-000000005.ckpt is of no use without the checkpoint at step 5, which is not there" in told[0]
+    assert "step-000000005.ckpt is of no use without the checkpoint at step 5, which is not whole" in told[0]
     assert saved(tmp_path, 3, 5).newest(lost={2})[0] is None
 
 

@@ -87,7 +87,7 @@ class States:
             try:
                 self._check(path)
                 if gone := [step for step in lost if step <= step_of(path)]:
-                    raise DamagedError(f"is of no use without the checkpoint at step {min(gone)}, which is not there")
+                    raise DamagedError(f"is of no use without the checkpoint at step {min(gone)}, which is not whole")
             except DamagedError as error:
                 told.append(f"the state {path.name} {error}; the one before it is used")
                 path.replace(path.with_suffix(".damaged"))
