@@ -17,6 +17,7 @@ from attunement.artefacts import (
     ledger_schema,
     manifest_of,
     publishing,
+    put_all_back,
     read_json,
     read_jsonl,
     read_parquet,
@@ -138,8 +139,8 @@ def test_many_runs_that_end_together_publish_one_whole_folder(tmp_path: Path) ->
 def killed_between_renames(out: Path) -> None:
     """What a kill -9 between the two renames of a publication leaves behind."""
     published(out)
-    out.rename(out.parent / ".out.previous")
-    published(out.parent / "other", "second").rename(out.parent / ".out.partial")
+    out.rename(out.parent / f".{out.name}.previous")
+    published(out.parent / "other", "second").rename(out.parent / f".{out.name}.partial")
 
 
 def test_a_kill_between_the_two_renames_loses_nothing_for_a_reader(tmp_path: Path) -> None:
@@ -153,6 +154,32 @@ def test_a_kill_between_the_two_renames_loses_nothing_for_a_writer_that_fails(tm
     with pytest.raises(ValueError, match="toy"), publishing(out):
         raise ValueError("toy")
     assert (verify(out) / "a.txt").read_text() == "first"
+
+
+def test_all_folders_that_a_kill_moved_away_are_put_back_for_one_who_lists_them(tmp_path: Path) -> None:
+    killed_between_renames(tmp_path / "step-1")
+    published(tmp_path / "step-2")
+    put_all_back(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-1", "step-2"]
+    put_all_back(tmp_path / "nothing here")
+
+
+def test_all_that_is_published_is_forced_to_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: set[str] = set()
+    fsync = os.fsync
+
+    def noting(opened: int) -> None:
+        forced.add(str(Path(f"/proc/self/fd/{opened}").readlink()))
+        fsync(opened)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with publishing(tmp_path / "out") as partial:
+        (partial / "weights").mkdir()
+        (partial / "weights/by a library").write_bytes(b"that does not force it")
+    inside = {str(partial / name) for name in ("weights", "weights/by a library", "manifest.json")}
+    assert {*inside, str(partial), str(tmp_path)} <= forced
 
 
 def test_an_output_that_was_removed_on_purpose_does_not_come_back(tmp_path: Path) -> None:

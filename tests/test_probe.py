@@ -1,11 +1,13 @@
-"""The probe's findings: what stops training, and which weights may go."""
+"""The probe's findings: what stops training, which weights may go, and which checkpoints are made again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
+from attunement.artefacts import publishing, write_json, write_jsonl
 from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
 from attunement.params import EarlyStop
-from attunement.probe import probe
+from attunement.probe import WEIGHTS, Published, checkpoint_folder, drop_after, mend, probe
 from attunement.records import CheckpointSummary, Probe, Prompt, Turn, turns_id
 from attunement.scorers.base import Item, Scored, Scorer, unscored
 
@@ -95,3 +97,38 @@ def test_weights_go_only_when_another_is_better_in_everything() -> None:
     assert to_rotate(history(3, 2, 1), found, keep=1) == [1], "3 has the lowest loss, 2 the fewest toxic replies"
     assert to_rotate(history(3, 2, 1), found, keep=3) == []
     assert to_rotate(history(1, 2, 3), [*replies(1), *found[5:]], keep=1) == [3, 2]
+
+
+def checkpoints(scratch: Path, *, weights: Sequence[int]) -> None:
+    """Three published checkpoints: the first broke zero tolerance and the others are better in everything."""
+    for point, answers in zip(history(3, 2, 1), (replies(1, toxic=2), replies(2), replies(3)), strict=True):
+        with publishing(checkpoint_folder(scratch, point.step)) as folder:
+            write_json(folder / "checkpoint.json", point)
+            write_jsonl(folder / "probes.jsonl", answers)
+            write_jsonl(folder / "steps.jsonl", [])
+            if point.step in weights:
+                (folder / WEIGHTS).mkdir()
+                (folder / WEIGHTS / "adapter").write_bytes(b"toy")
+
+
+def test_weights_that_were_dropped_are_missed_when_more_are_to_be_kept_than_then(tmp_path: Path) -> None:
+    checkpoints(tmp_path, weights=(2, 3))
+    assert mend(tmp_path, (1, 2, 3), keep=1) == (set(), [])
+    assert mend(tmp_path, (1, 2, 3), keep=3) == ({1}, [])
+    assert mend(tmp_path, (1, 2, 3, 4), keep="all") == ({1, 4}, [])
+
+
+def test_a_damaged_checkpoint_is_told_removed_and_made_again(tmp_path: Path) -> None:
+    checkpoints(tmp_path, weights=(1, 2, 3))
+    (checkpoint_folder(tmp_path, 2) / WEIGHTS / "adapter").write_bytes(b"")
+    told = ["the checkpoint step-000002 is damaged; it is made again"]
+    assert mend(tmp_path, (1, 2, 3), keep="all") == ({2}, told)
+    assert mend(tmp_path, (1, 2, 3), keep="all") == ({2}, [])
+
+
+def test_checkpoints_after_the_state_that_is_gone_on_from_are_dropped(tmp_path: Path) -> None:
+    checkpoints(tmp_path, weights=(1, 2, 3))
+    drop_after(tmp_path, 2)
+    assert [point.step for point in Published.read(tmp_path).history] == [1, 2]
+    drop_after(tmp_path, 0)
+    assert Published.read(tmp_path).history == ()

@@ -204,12 +204,15 @@ def publishing(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         write_json(partial / MANIFEST, manifest_of(partial))
+        for path in (*partial.rglob("*"), partial):
+            _force(path)
         previous = _beside(folder, "previous")
         with _locked(folder.parent):
             shutil.rmtree(previous, ignore_errors=True)
             if folder.exists():
                 folder.rename(previous)
             partial.rename(folder)
+            _force(folder.parent)
             shutil.rmtree(previous, ignore_errors=True)
     except BaseException:
         with _locked(folder.parent):
@@ -218,6 +221,16 @@ def publishing(folder: Path) -> Iterator[Path]:
         raise
     finally:
         alive.close()
+
+
+def _force(path: Path) -> None:
+    """Have a file's or a folder's content on the disk: a name that outlives a power cut must not outlive its bytes."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every file system does it for folders
+            os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _beside(folder: Path, what: str) -> Path:
@@ -261,6 +274,13 @@ def _put_back(folder: Path) -> None:
     previous = _beside(folder, "previous")
     if previous.exists() and not folder.exists() and _partials(folder):
         previous.rename(folder)
+
+
+def put_all_back(parent: Path) -> None:
+    """Undo every publication in ``parent`` that was killed between its two renames."""
+    for previous in parent.glob(".*.previous"):
+        with _locked(parent):
+            _put_back(parent / previous.name[1 : -len(".previous")])
 
 
 def verify(folder: Path) -> Path:

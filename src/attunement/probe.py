@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
 
 from attunement import chat
-from attunement.artefacts import publishing, read_json, read_jsonl, write_json, write_jsonl
+from attunement.artefacts import publishing, put_all_back, read_json, read_jsonl, verify, write_json, write_jsonl
+from attunement.errors import IntegrityError
 from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
 from attunement.params import Train
 from attunement.records import CheckpointSummary, Probe, Prompt, StepLog
 from attunement.scorers.base import Item, Scorer
-from attunement.states import States
+from attunement.states import States, step_of
 
 if TYPE_CHECKING:
     import torch
@@ -217,6 +218,33 @@ class Published:
             probes=tuple(p for folder in folders for p in read_jsonl(folder / "probes.jsonl", Probe)),
             steps=tuple(s for folder in folders for s in read_jsonl(folder / "steps.jsonl", StepLog)),
         )
+
+
+def mend(scratch: Path, checkpoints: Sequence[int], *, keep: int | Literal["all"]) -> tuple[set[int], list[str]]:
+    """Put back or remove what a kill, a disk or a person left half; (steps without a checkpoint, what to tell)."""
+    parent, told = scratch / "checkpoints", []
+    put_all_back(parent)
+    for folder in sorted(parent.glob("step-*")):
+        try:
+            verify(folder)
+        except IntegrityError:
+            told.append(f"the checkpoint {folder.name} is damaged; it is made again")
+            shutil.rmtree(folder, ignore_errors=True)  # of several devices each does it
+    found = Published.read(scratch)
+    may_lack = [] if keep == "all" else to_rotate(found.history, found.probes, keep=keep)
+    whole = {point.step for folder, point in zip(found.folders, found.history, strict=True)
+             if (folder / WEIGHTS).exists() or point.step in may_lack}
+    return set(checkpoints) - whole, told
+
+
+def drop_after(scratch: Path, step: int) -> None:
+    """Remove the checkpoints after ``step``: a training that goes on from there makes them again.
+
+    Left there, they would be counted when it is asked whether training ends, or whose weights may go.
+    """
+    for folder in sorted((scratch / "checkpoints").glob("step-*"), reverse=True):
+        if step_of(folder) > step:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop_reason(scratch: Path, settings: Train) -> str:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 S = TypeVar("S", bound=str)
@@ -28,6 +29,25 @@ def begin_with(module: str, doc: str | None, *, choices: tuple[S, ...]) -> S:
     chosen: S = parser.parse_args().choice
     _die_with_parent()
     return chosen
+
+
+@contextmanager
+def ctrl_c_as_sigterm() -> Iterator[None]:
+    """Have a first Ctrl-C end what heeds SIGTERM as that does, in order; a second one interrupts at once."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nothing heeds it yet, or any more
+            signal.default_int_handler(number, frame)
+        signal.raise_signal(signal.SIGTERM)
+
+    if before is signal.default_int_handler:  # else somebody wants it ignored, or heeds it
+        signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

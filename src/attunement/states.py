@@ -1,19 +1,19 @@
 """The states that a killed training goes on from: two newest, each whole or not there, and what they were made of.
 
 A training's folder is named by the fingerprint of all that its result depends on, and holds ``made_of.json``, which
-lists the parts. Each state names its fingerprint too, so that one that was put into another's folder is refused,
-naming what differs. Torch's files are zip archives whose entries carry checksums: a damaged one is found by them.
+lists the parts. Each state holds them too, so that one that was put into another's folder is refused, naming what
+differs. Beside each lies its sha256: the checksums in torch's files cover their tensors, not all that is read.
 """
 
 import json
 import os
-import zipfile
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attunement.artefacts import sha256_of, verify, write_json
+from attunement.artefacts import sha256_of, verify, write_json, write_text
 from attunement.errors import TrainingError
 from attunement.models import BASE, base_sha256, resolved_precision
 from attunement.params import Params
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEPT = 2  # the newest, and the one before it
 MADE_OF = "made_of.json"
+GONE = "discarded"
 NO_MATTER = ("save_state_every_min", "keep_checkpoints")  # when states are saved changes nothing about the result
 
 
@@ -76,33 +77,32 @@ class States:
         """Where the state after ``step`` lies."""
         return self.folder / f"step-{step:09d}.ckpt"
 
-    def newest(self) -> tuple[Path | None, list[str]]:
-        """The newest state that is whole, and a line about each damaged one, which is set aside.
+    def newest(self, *, lost: Collection[int] = ()) -> tuple[Path | None, list[str]]:
+        """The newest state that is whole, and a line about each that is not, which is set aside.
 
-        Raises TrainingError when a state is of another training.
+        A training that goes on from a state makes no checkpoint up to its step again: where the checkpoint of one of
+        those steps is ``lost``, the state is of no use. Raises TrainingError when a state is of another training.
         """
         told = []
         for path in sorted(self.folder.glob("step-*.ckpt"), reverse=True):
             try:
                 self._check(path)
+                if gone := [step for step in lost if step <= step_of(path)]:
+                    raise DamagedError(f"is of no use without the checkpoint at step {min(gone)}, which is not whole")
             except DamagedError as error:
-                told.append(f"the state {path.name} is damaged ({error}); the one before it is used")
+                told.append(f"the state {path.name} {error}; the one before it is used")
                 path.replace(path.with_suffix(".damaged"))
                 continue
             return path, told
-        return None, told
+        return None, [*told, "no state is left before it; training begins anew"] if told else []
 
     def _check(self, path: Path) -> None:
         import torch
 
-        try:
-            with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            if broken:
-                raise DamagedError("a checksum does not fit")
-            then = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["made_of"]
-        except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise DamagedError(type(error).__name__) from error
+        written = sum_beside(path).read_text(encoding="ascii") if sum_beside(path).exists() else ""
+        if written != sha256_of(path):
+            raise DamagedError("is damaged (its sha256 does not fit)" if written else "has no sha256 beside it")
+        then = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["made_of"]
         if then != self.parts:
             raise TrainingError(f"{path} is the state of another training: {differing(self.parts, then)}. "
                                 "Remove it, or train with what it was made of.")
@@ -111,6 +111,7 @@ class States:
         """Keep the newest two, and nothing of a save that was cut off."""
         for path in sorted(self.folder.glob("step-*.ckpt"))[:-KEPT]:
             path.unlink()
+            sum_beside(path).unlink(missing_ok=True)
         for path in self.folder.glob(".*.partial"):
             path.unlink()
 
@@ -120,7 +121,7 @@ class States:
 
     def nearby(self) -> str:
         """What sets the newest unfinished training beside this one apart from it, or nothing."""
-        others = [path for path in self.folder.parent.parent.glob(f"*/{MADE_OF}")
+        others = [path for path in self.folder.parent.parent.glob(f"[!.]*/{MADE_OF}")
                   if path.parent != self.folder.parent and any((path.parent / "states").glob("step-*.ckpt"))]
         if not others:
             return ""
@@ -128,12 +129,39 @@ class States:
         return differing(self.parts, json.loads(newest.read_text(encoding="utf-8")))
 
 
+def sum_beside(path: Path) -> Path:
+    """Where a state's sha256 lies."""
+    return path.with_suffix(".sha256")
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a state or a checkpoint."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def discard(folder: Path) -> None:
+    """Remove a training's folder, at once as far as a next training can see.
+
+    Removed file by file it could keep states without their checkpoints, and the next training would go on from them.
+    """
+    gone = folder.with_name(f".{folder.name}.{GONE}")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def clear_discarded(root: Path) -> None:
+    """Remove what is left of folders that were being discarded."""
+    for folder in root.glob(f".*.{GONE}"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class DamagedError(Exception):
-    """A state can not be read whole."""
+    """A state can not be read whole, or can not be gone on from."""
 
 
 def atomic_checkpoint_io() -> "CheckpointIO":
-    """Lightning's own writer, made atomic: temp in the same folder, fsync, rename, fsync of the folder.
+    """Lightning's own writer, made atomic: temp in the same folder, fsync, sha256, rename, fsync of the folder.
 
     Lightning writes through TMPDIR; on another filesystem that is not atomic, and a kill or a full disk then
     destroys the last good state.
@@ -152,6 +180,7 @@ def atomic_checkpoint_io() -> "CheckpointIO":
                     torch.save(checkpoint, file)
                     file.flush()
                     os.fsync(file.fileno())
+                write_text(sum_beside(final), sha256_of(partial))
                 partial.replace(final)
             finally:
                 partial.unlink(missing_ok=True)

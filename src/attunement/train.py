@@ -34,10 +34,10 @@ from attunement.models import (
     torch_dtype,
 )
 from attunement.params import Params, load
-from attunement.process import begin
+from attunement.process import begin, ctrl_c_as_sigterm
 from attunement.records import TrainingSummary, content_id
 from attunement.sampling import sample
-from attunement.states import States, atomic_checkpoint_io, made_of
+from attunement.states import States, atomic_checkpoint_io, clear_discarded, discard, made_of, step_of
 from attunement.stream import Steps
 from attunement.suites import by_category, read_suite
 from attunement.training_data import CURATED, TrainingData, checkpoint_steps
@@ -49,30 +49,33 @@ def train(params: Params, data: TrainingData, tokenizer: Any, *, scratch: Path) 
     """Fit to the end, leaving every checkpoint in ``scratch``; goes on from there when a state is found."""
     import lightning
 
-    from attunement.probe import stop_reason
+    from attunement.probe import drop_after, mend, stop_reason
     from attunement.rng import RandomState
     from attunement.trainable import check_loss, trainable_model
     from attunement.tuner import SupportTuner
 
     settings, precision = params.train, resolved_precision(params.train.precision)
     states = States(scratch, made_of(params, curated=CURATED))
+    stream, validation = data.streams(params)
+    n_steps, checkpoints = len(stream), checkpoint_steps(params, stream)
+    lost, mended = mend(scratch, checkpoints, keep=settings.keep_checkpoints)
+    resume, told = states.newest(lost=lost)
+    drop_after(scratch, step_of(resume) if resume else 0)
     if stop_reason(scratch, settings):
         return
     lightning.seed_everything(params.seed, workers=True, verbose=False)
-    stream, validation = data.streams(params)
-    n_steps, checkpoints = len(stream), checkpoint_steps(params, stream)
     model = trainable_model(params, precision)
     check_loss(model, stream, precision)
     probe = make_probe(params, states, tokenizer, precision=precision, checkpoints=checkpoints, scratch=scratch)
     trainer = make_trainer(params, precision, n_steps=n_steps, scratch=scratch,
                            callbacks=[dealing(stream, validation), RandomState(), probe])
-    resume, told = states.newest()
     if trainer.is_global_zero:
-        begin_aloud(states, resume, [*told, *filter(None, [data.told()])],
+        begin_aloud(states, resume, [*mended, *told, *filter(None, [data.told()])],
                     f"{len(data.train)} dialogues, {n_steps} steps, {len(checkpoints)} checkpoints, {precision} on "
                     f"{device_name()}")
-    trainer.fit(SupportTuner(model, settings, n_steps=n_steps), stream, validation,
-                ckpt_path=str(resume) if resume else None, weights_only=True)
+    with ctrl_c_as_sigterm():
+        trainer.fit(SupportTuner(model, settings, n_steps=n_steps), stream, validation,
+                    ckpt_path=str(resume) if resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return
     if not stop_reason(scratch, settings) and (not trainer.state.finished or trainer.global_step != n_steps):
@@ -160,6 +163,7 @@ def scratch_folder(name: str) -> Iterator[Path]:
         except BlockingIOError as error:
             raise TrainingError("another process is training exactly this (same params, data and code). Wait for it, "
                                 "or stop it, and run the same command again.") from error
+        clear_discarded(root)
         yield folder
 
 
@@ -210,12 +214,12 @@ def main() -> None:
         try:
             train(params, data, tokenizer, scratch=scratch)
         except SIGTERMException:
-            say("stopped by SIGTERM; its state is saved and the same command goes on from it")
+            say("stopped when it was asked to; the same command goes on from its last state")
             sys.exit(EXIT_TERMINATED)
         if not is_leader():
             return
         publish(params, data, scratch)
-        shutil.rmtree(scratch)
+        discard(scratch)
     say(f"published to {OUT}/")
 
 

@@ -1,16 +1,12 @@
-"""The whole pipeline through DVC on a tiny random model, offline; then what happens when it is killed."""
+"""The whole pipeline through DVC on a tiny random model, offline. See test_kills for what happens when it is killed."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import build
 import pytest
 
-from attunement.artefacts import sha256_of, verify
+from attunement.artefacts import verify
 
 STAGES = ("fetch", "curate", "train", "select", "respond@base", "respond@tuned", "score", "bench@base", "bench@tuned",
           "calibrate", "gate", "report")
@@ -114,86 +110,3 @@ def test_a_changed_output_is_refused_by_the_next_stage(project: Path) -> None:
     assert done.returncode == 1
     assert "is not as its stage left it" in done.stderr
     assert "replies.jsonl" in done.stderr
-
-
-def _start_training(project: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "attunement.train"], cwd=project, text=True,
-                            env=build.environment(project), stderr=subprocess.PIPE)
-
-
-def _stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -> int:
-    """Send a signal, wait for the end, close the pipe; the exit status."""
-    process.send_signal(how)
-    status = process.wait(timeout=60)
-    assert process.stderr is not None
-    process.stderr.close()
-    return status
-
-
-def _wait_for_checkpoint(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "checkpoint at step" in line:
-            return
-    raise AssertionError("training ended before its first checkpoint")
-
-
-def _adapters(project: Path) -> dict[str, str]:
-    folder = project / "out/train"
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_training_goes_on_to_the_same_bytes(project: Path, how: signal.Signals) -> None:
-    uninterrupted = _adapters(project)
-    process = _start_training(project)
-    _wait_for_checkpoint(process)
-    assert _stop(process, how) in (-signal.SIGKILL, 143), "a stopped training must not look finished"
-    resumed = build.run(project, "python", "-m", "attunement.train")
-    assert "going on from step-" in resumed.stderr
-    assert _adapters(project) == uninterrupted
-
-
-def test_a_second_trainer_of_the_same_run_is_refused(project: Path) -> None:
-    process = _start_training(project)
-    try:
-        assert process.stderr is not None
-        process.stderr.readline()  # it holds the lock by now
-        process.send_signal(signal.SIGSTOP)
-        second = build.run(project, "python", "-m", "attunement.train", check=False)
-    finally:
-        _stop(process)
-    assert second.returncode == 1
-    assert "another process is training exactly this" in second.stderr
-
-
-def test_a_killed_dvc_takes_its_trainer_with_it(project: Path) -> None:
-    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 1", "seed: 2"))
-    dvc = subprocess.Popen(["dvc", "repro", "train"], cwd=project, env=build.environment(project),
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        assert dvc.stderr is not None
-        next(line for line in dvc.stderr if line.startswith("train:"))
-        trainers = _trainers(project)
-        assert len(trainers) == 1
-    finally:
-        _stop(dvc)
-        (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 2", "seed: 1"))
-    deadline = time.monotonic() + 60
-    while _trainers(project) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert _trainers(project) == []
-
-
-def _trainers(project: Path) -> list[int]:
-    """Processes that train in this project."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"attunement.train" in command and (folder / "cwd").samefile(project):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it has ended in the meantime
-    return found
