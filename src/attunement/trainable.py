@@ -6,7 +6,7 @@ from typing import Any
 
 from attunement.artefacts import sha256_of
 from attunement.errors import TrainingError
-from attunement.models import BASE, Precision, load_adapter, load_base
+from attunement.models import BASE, NamesError, Precision, fill_adapter, load_base
 from attunement.params import Lora, Params
 from attunement.stream import Stream
 
@@ -36,21 +36,23 @@ def add_lora(model: Any, lora: Lora) -> Any:
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
                         use_rslora=lora.variant == "rslora", use_dora=lora.variant == "dora", task_type="CAUSAL_LM")
-    if lora.warm_start is not None:
-        return _warm(model, Path(lora.warm_start.path), lora.warm_start.sha256, config)
     try:
         tuned = get_peft_model(model, config).train()
     except ValueError as error:
-        raise TrainingError(f"train.lora.target_modules ({targets}) does not fit this model: {error}") from error
+        raise TrainingError(f"train.lora ({lora.variant}, target_modules {targets}) does not fit this model: "
+                            f"{error}") from error
+    if lora.warm_start is not None:
+        _warm(tuned, Path(lora.warm_start.path), lora.warm_start.sha256, config)
     fuse_lora(tuned)
     return tuned
 
 
-def _warm(model: Any, folder: Path, sha256: str, config: Any) -> Any:
+def _warm(tuned: Any, folder: Path, sha256: str, config: Any) -> None:
     """Go on from an adapter: it must be the pinned one, of this base, and shaped as ``train.lora`` says."""
     file = folder / "adapter_model.safetensors"
-    if not file.is_file():
-        raise TrainingError(f"train.lora.warm_start.path: {folder} holds no adapter_model.safetensors.")
+    for path in (file, folder / "adapter_config.json"):
+        if not path.is_file():
+            raise TrainingError(f"train.lora.warm_start.path: {folder} holds no {path.name}.")
     if (found := sha256_of(file)) != sha256:
         raise TrainingError(f"{file} has sha256 {found}, but train.lora.warm_start.sha256 is {sha256}.")
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -60,7 +62,12 @@ def _warm(model: Any, folder: Path, sha256: str, config: Any) -> Any:
         if saved.get(key) != value:
             raise TrainingError(f"the adapter in {folder} has {key} {saved.get(key)}, and train.lora asks for {value}; "
                                 "write the same.")
-    return load_adapter(model, folder, base=BASE, trainable=True)
+    try:
+        fill_adapter(tuned, folder, base=BASE)
+    except NamesError as error:
+        modules = saved["target_modules"]
+        short = modules if isinstance(modules, str) else ", ".join(sorted({name.split(".")[-1] for name in modules}))
+        raise TrainingError(f"train.lora.warm_start: {error} Its target_modules are {short}.") from error
 
 
 def check_loss(model: Any, stream: Stream, precision: Precision) -> None:

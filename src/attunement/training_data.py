@@ -6,6 +6,7 @@ is left out and counted: a batch of such would give a loss that is not a number.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,8 +97,10 @@ def checkpoint_steps(params: Params, stream: Stream) -> list[int]:
         crossed = [k + 1 for k in range(n) if read[k] // wanted.every_tokens > (read[k - 1] if k else 0) //
                    wanted.every_tokens]
         return sorted({*crossed, n})
-    count = round(1 / wanted.every_frac) if isinstance(wanted, EveryFrac) else wanted
-    if n < count:
-        raise TrainingError(f"{n} steps are too few for {count} checkpoints; lower train.checkpoints or "
+    shares = ([k * wanted.every_frac for k in range(1, ceil(1 / wanted.every_frac - 1e-9))]
+              if isinstance(wanted, EveryFrac) else [k / wanted for k in range(1, wanted)])
+    steps = [round(n * share) for share in shares]
+    if len({0, *steps}) <= len(steps) or n in steps and not isinstance(wanted, EveryFrac):
+        raise TrainingError(f"{n} steps are too few for {len(shares) + 1} checkpoints; lower train.checkpoints or "
                             "train.step_dialogues, or raise train.epochs.")
-    return [round(n * (k + 1) / count) for k in range(count)]
+    return sorted({*steps, n})
