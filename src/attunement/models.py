@@ -59,10 +59,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_base(folder: Path, precision: Precision, *, attention: str = "sdpa") -> Any:
+def load_base(folder: Path, precision: Precision, *, attention: str | None = None) -> Any:
     """The base model of a verified folder, in eval mode, on this machine's device; its dtype follows precision.
 
-    ``attention`` is one that transformers knows, or ``documents``. Raises ModelError where nf4 can not be had.
+    ``attention`` is one that transformers knows, or ``documents``; None is the best that the model can have. Raises
+    ModelError where the model has not that one, and where nf4 can not be had.
     """
     from transformers import AutoModelForCausalLM
 
@@ -70,10 +71,16 @@ def load_base(folder: Path, precision: Precision, *, attention: str = "sdpa") ->
 
     if attention == DOCUMENTS:
         register_documents_attention()
-    model = AutoModelForCausalLM.from_pretrained(
-        verify(folder), dtype=torch_dtype(precision), local_files_only=True, use_safetensors=True,
-        attn_implementation=attention, quantization_config=_quantised(precision),
-    )
+    quantised = _quantised(precision)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            verify(folder), dtype=torch_dtype(precision), local_files_only=True, use_safetensors=True,
+            attn_implementation=attention, quantization_config=quantised,
+        )
+    except ValueError as error:
+        if "attention implementation" not in str(error):
+            raise
+        raise ModelError(f"the model in {folder} does not know train.attention: {attention}; take eager.") from error
     return model.to(device_name()).eval()
 
 

@@ -117,7 +117,7 @@ def make_trainer(params: Params, precision: Precision, *, n_steps: int, callback
     """Lightning's trainer for ``train.devices``; under SLURM without its requeueing, which DVC would not know of."""
     import lightning
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     devices = params.train.devices
     plugins: list[Any] = [atomic_checkpoint_io()]

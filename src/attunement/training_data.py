@@ -100,7 +100,7 @@ def checkpoint_steps(params: Params, stream: Stream) -> list[int]:
     shares = ([k * wanted.every_frac for k in range(1, ceil(1 / wanted.every_frac - 1e-9))]
               if isinstance(wanted, EveryFrac) else [k / wanted for k in range(1, wanted)])
     steps = [round(n * share) for share in shares]
-    if len({0, *steps}) <= len(steps) or n in steps and not isinstance(wanted, EveryFrac):
+    if len({0, *steps}) <= len(steps) or (n in steps and not isinstance(wanted, EveryFrac)):
         raise TrainingError(f"{n} steps are too few for {len(shares) + 1} checkpoints; lower train.checkpoints or "
                             "train.step_dialogues, or raise train.epochs.")
     return sorted({*steps, n})

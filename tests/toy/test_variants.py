@@ -96,7 +96,7 @@ def test_every_so_many_tokens_is_after_the_step_that_read_them(gym_folder: Path)
 
 @pytest.mark.parametrize("checkpoints", [7, {"every_frac": 0.05}])
 def test_more_checkpoints_than_steps_are_refused(gym_folder: Path, checkpoints: object) -> None:
-    with pytest.raises(TrainingError, match="6 steps are too few for (7|20) checkpoints"):
+    with pytest.raises(TrainingError, match=r"6 steps are too few for (7|20) checkpoints"):
         planned(gym_folder, checkpoints)
 
 
@@ -241,7 +241,7 @@ def test_a_warm_start_that_is_not_the_pinned_one_or_of_another_base_is_refused(
 ) -> None:
     pinned = warm(adapter)
     pinned["train.lora.warm_start"] = {"path": str(adapter), "sha256": "0" * 64}
-    with pytest.raises(TrainingError, match="but train.lora.warm_start.sha256 is 0000"):
+    with pytest.raises(TrainingError, match=r"but train\.lora\.warm_start\.sha256 is 0000"):
         gym.fit(gym_folder, tmp_path / "1", pinned)
     with pytest.raises(TrainingError, match=r"holds no adapter_model\.safetensors"):
         gym.fit(gym_folder, tmp_path / "2", {"train.lora.warm_start": {"path": "nowhere", "sha256": "0" * 64}})
