@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import pytest
+
 from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
 from attunement.params import EarlyStop
 from attunement.probe import probe
@@ -95,3 +97,17 @@ def test_weights_go_only_when_another_is_better_in_everything() -> None:
     assert to_rotate(history(3, 2, 1), found, keep=1) == [1], "3 has the lowest loss, 2 the fewest toxic replies"
     assert to_rotate(history(3, 2, 1), found, keep=3) == []
     assert to_rotate(history(1, 2, 3), [*replies(1), *found[5:]], keep=1) == [3, 2]
+
+
+def test_a_model_whose_every_weight_is_trained_answers_as_it_is_served_and_is_put_back_exactly() -> None:
+    torch = pytest.importorskip("torch")
+    from attunement.probe import serving
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with serving(model, torch.bfloat16):
+        assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    model[1].requires_grad_(False)  # an adapter on a frozen base is served as it is
+    with serving(model, torch.bfloat16):
+        assert {p.dtype for p in model.parameters()} == {torch.float32}

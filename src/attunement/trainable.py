@@ -111,10 +111,10 @@ def check_loss(model: Any, stream: Stream, precision: Precision) -> None:
     likeliest = alone.argmax(-1, keepdim=True)  # what is capped or scaled is so there most
     own, ours = (float(tensor.gather(1, likeliest).mean()) for tensor in (alone, packed))
     if not abs(ours - own) <= TOLERANCE[precision] * abs(own):
-        raise TrainingError(f"this model's own logits are not its hidden states times its output layer (the "
-                            f"likeliest words have {own:.3g}, not {ours:.3g}): it scales, caps or shifts them, or reads a "
-                            "pack otherwise than a dialogue alone. Training would learn another loss; take another "
-                            "base.")
+        raise TrainingError(
+            f"this model's own logits are not its hidden states times its output layer (the likeliest words have "
+            f"{own:.3g}, not {ours:.3g}): it scales, caps or shifts them, or reads a pack otherwise than a dialogue "
+            "alone. Training would learn another loss; take another base.")
 
 
 def _own_logits(model: Any, pack: Pack) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from attunement import chat
 from attunement.artefacts import read_parquet, verify
-from attunement.errors import ModelError, TrainingError
+from attunement.errors import TrainingError
 from attunement.params import EveryFrac, EveryTokens, Params
 from attunement.records import Dialogue, TrainingRow
 from attunement.stream import Example, Share, Steps, Stream, plan_steps
@@ -77,7 +77,7 @@ def encode_dialogue(
     limit = params.chat.max_context_tokens
     try:
         encoded = chat.encode(tokenizer, dialogue.turns, system_prompt=params.chat.system_prompt, max_tokens=limit)
-    except ModelError:
+    except chat.TooLongError:
         return None, row("left_out", len(dialogue.turns), f"its last exchange is longer than {limit} tokens")
     if not encoded.n_targets:
         return None, row("left_out", len(dialogue.turns), "no word of an assistant is in it")
