@@ -19,3 +19,11 @@ def encoder() -> Path:
     import real_encoder
 
     return real_encoder.ensure()
+
+
+@pytest.fixture(scope="session")
+def gym_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which training can start at once. Its params.yaml is each test's own."""
+    import gym
+
+    return gym.make(tmp_path_factory.mktemp("gym"))

@@ -131,3 +131,66 @@ def test_generating_leaves_modes_and_random_state_as_they_were(model: Any, token
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
     model.eval()
+
+
+# Their forms, with the toy's own tokens for their special ones.
+LLAMA_2 = (
+    "{% if messages[0].role == 'system' %}{% set loop_messages = messages[1:] %}{% set said = messages[0].content %}"
+    "{% else %}{% set loop_messages = messages %}{% set said = false %}{% endif %}{% for message in loop_messages %}"
+    "{% if loop.index0 == 0 and said %}{% set content = '<<SYS>>\n' + said + '\n<</SYS>>\n\n' + message.content %}"
+    "{% else %}{% set content = message.content %}{% endif %}{% if message.role == 'user' %}"
+    "{{ bos_token + '[INST] ' + content | trim + ' [/INST]' }}{% else %}{{ ' ' + content | trim + ' ' + eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if message.role == 'user' %}{{ '[INST] ' + message.content + ' [/INST]' }}"
+    "{% else %}{{ message.content + eos_token }}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% set role = 'model' if message.role == 'assistant' else message.role %}"
+    "{{ '<|im_start|>' + role + '\n' + message.content | trim + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"
+)
+
+
+def styled(tokenizer: Any, template: str) -> Any:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+@pytest.mark.parametrize(("template", "whole", "taught"), [
+    (LLAMA_2, "<|im_start|>[INST] <<SYS>>\nListen.\n<</SYS>>\n\nMy cat ran off. [/INST] You miss him. <|im_end|>"
+     "<|im_start|>[INST] Yes. [/INST] What was he like? <|im_end|>",
+     "You miss him. <|im_end|>What was he like? <|im_end|>"),
+    (MISTRAL, "<|im_start|>[INST] Listen.\n\nMy cat ran off. [/INST]You miss him.<|im_end|>[INST] Yes. [/INST]"
+     "What was he like?<|im_end|>", "You miss him.<|im_end|>What was he like?<|im_end|>"),
+    (GEMMA, "<|im_start|><|im_start|>user\nListen.\n\nMy cat ran off.<|im_end|>\n<|im_start|>model\nYou miss him."
+     "<|im_end|>\n<|im_start|>user\nYes.<|im_end|>\n<|im_start|>model\nWhat was he like?<|im_end|>\n",
+     "You miss him.<|im_end|>What was he like?<|im_end|>"),
+])
+def test_other_templates_keep_their_form_and_teach_where_to_stop(
+    tokenizer: Any, template: str, whole: str, taught: str
+) -> None:
+    other = styled(tokenizer, template)
+    encoded = encode(other, TALK)
+    assert other.decode(encoded.input_ids) == whole
+    assert learnt(other, encoded) == taught
+    prompt = chat.encode_prompt(other, TALK[:3], system_prompt=SYSTEM, max_tokens=500)
+    assert encoded.input_ids[: len(prompt)] == prompt, "what is answered is what was learnt to be answered"
+
+
+def test_turns_that_a_template_refuses_are_an_error_that_says_why(tokenizer: Any) -> None:
+    with pytest.raises(ModelError, match=r"refuses a dialogue of 3 turns: Conversation roles must alternate"):
+        encode(styled(tokenizer, MISTRAL), (TALK[0], TALK[2]))
+
+
+def test_a_template_without_an_end_of_turn_is_refused(tokenizer: Any) -> None:
+    endless = styled(tokenizer, "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}")
+    with pytest.raises(ModelError, match="no end-of-turn token after an assistant's turn"):
+        encode(endless, TALK)

@@ -113,3 +113,59 @@ def test_the_adapters_files_are_the_same_under_any_hash_seed(base: Path, tmp_pat
         subprocess.run([sys.executable, "-W", "ignore", "-c", code, base, SHIPPED, tmp_path / seed], check=True,
                        env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
     assert json.dumps(manifest_of(tmp_path / "1")) == json.dumps(manifest_of(tmp_path / "2"))
+
+
+@pytest.fixture
+def full(base: Path, tmp_path: Path) -> Path:
+    """All weights of a model, as full training leaves them."""
+    from attunement.models import save_full
+
+    save_full(load_base(base, "fp32"), tmp_path / "full", base=base, precision="fp32")
+    return tmp_path / "full"
+
+
+def damaged(folder: Path, change: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = dict(load_file(folder / "model.safetensors"))
+    change(tensors, min(tensors))
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_all_weights_of_a_trained_model_replace_those_of_its_base(base: Path, full: Path) -> None:
+    from attunement.models import load_tuned
+
+    damaged(full, lambda tensors, name: tensors[name].fill_(0.25))
+    tuned = dict(load_tuned(load_base(base, "fp32"), full, base=base).named_parameters())
+    assert bool((tuned[min(tuned)] == 0.25).all())
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (lambda tensors, name: tensors.pop(name), "1 missing, 0 unknown"),
+    (lambda tensors, name: tensors[name].fill_(float("nan")), "not finite"),
+    (lambda tensors, name: tensors.update({name: tensors[name][:2].clone()}), "1 of its tensors have another shape"),
+])
+def test_all_weights_with_a_fault_are_refused(base: Path, full: Path, change: Any, told: str) -> None:
+    from attunement.models import load_tuned
+
+    damaged(full, change)
+    with pytest.raises(ModelError, match=told):
+        load_tuned(load_base(base, "fp32"), full, base=base)
+
+
+def test_all_weights_that_were_trained_from_another_base_are_refused(base: Path, full: Path) -> None:
+    from attunement.models import load_tuned
+
+    write_json(full / "trained_on.json", {"base_manifest_sha256": "0" * 64})
+    with pytest.raises(ModelError, match="was trained on another base"):
+        load_tuned(load_base(base, "fp32"), full, base=base)
+
+
+def test_an_attention_that_a_model_does_not_know_is_refused_and_its_best_is_taken_otherwise(tmp_path: Path) -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    BloomForCausalLM(BloomConfig(vocab_size=50, hidden_size=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    write_json(tmp_path / MANIFEST, manifest_of(tmp_path))
+    with pytest.raises(ModelError, match=r"does not know train\.attention: sdpa; take eager"):
+        load_base(tmp_path, "fp32", attention="sdpa")
+    assert load_base(tmp_path, "fp32").config._attn_implementation == "eager"

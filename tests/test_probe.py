@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from attunement.artefacts import publishing, write_json, write_jsonl
 from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
 from attunement.params import EarlyStop
@@ -132,3 +134,17 @@ def test_checkpoints_after_the_state_that_is_gone_on_from_are_dropped(tmp_path: 
     assert [point.step for point in Published.read(tmp_path).history] == [1, 2]
     drop_after(tmp_path, 0)
     assert Published.read(tmp_path).history == ()
+
+
+def test_a_model_whose_every_weight_is_trained_answers_as_it_is_served_and_is_put_back_exactly() -> None:
+    torch = pytest.importorskip("torch")
+    from attunement.probe import serving
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with serving(model, torch.bfloat16):
+        assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    model[1].requires_grad_(False)  # an adapter on a frozen base is served as it is
+    with serving(model, torch.bfloat16):
+        assert {p.dtype for p in model.parameters()} == {torch.float32}

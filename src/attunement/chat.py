@@ -44,6 +44,10 @@ class Generated:
     n_tokens: int
 
 
+class TooLongError(ModelError):
+    """Not even the last exchange fits into the window."""
+
+
 def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:
     """The turns behind the project's system prompt; a system turn of their own is replaced."""
     spoken = [turn for turn in turns if turn.role != "system"]
@@ -53,7 +57,7 @@ def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:
 def encode(tokenizer: Any, turns: Sequence[Turn], *, system_prompt: str, max_tokens: int) -> Encoded:
     """Tokens and targets of a dialogue, cut at turn boundaries to ``max_tokens`` by leaving out its oldest turns.
 
-    The system prompt always stays. Raises ModelError when even the last exchange does not fit.
+    The system prompt always stays. Raises TooLongError when even the last exchange does not fit.
     """
     spoken = [turn for turn in turns if turn.role != "system"]
     for cut in range(len(spoken)):
@@ -62,7 +66,7 @@ def encode(tokenizer: Any, turns: Sequence[Turn], *, system_prompt: str, max_tok
         encoded = _encode_whole(tokenizer, with_system(spoken[cut:], system_prompt), n_cut_turns=cut)
         if len(encoded.input_ids) <= max_tokens:
             return encoded
-    raise ModelError(f"no exchange of the dialogue fits into {max_tokens} tokens; raise chat.max_context_tokens.")
+    raise TooLongError(f"no exchange of the dialogue fits into {max_tokens} tokens; raise chat.max_context_tokens.")
 
 
 def encode_prompt(tokenizer: Any, context: Sequence[Turn], *, system_prompt: str, max_tokens: int) -> tuple[int, ...]:
@@ -89,9 +93,7 @@ class _Piece:
 def _pieces(tokenizer: Any, turns: Sequence[Turn], *, add_generation_prompt: bool) -> list[_Piece]:
     marks = [f"\ue000{i}\ue001" for i in range(len(turns))]
     messages = [{"role": turn.role, "content": mark} for turn, mark in zip(turns, marks, strict=True)]
-    rendered: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt
-    )
+    rendered = _rendered(tokenizer, messages, add_generation_prompt=add_generation_prompt)
     pieces, rest = [], rendered
     for turn, mark in zip(turns, marks, strict=True):
         before, found, rest = rest.partition(mark)
@@ -105,24 +107,57 @@ def _pieces(tokenizer: Any, turns: Sequence[Turn], *, add_generation_prompt: boo
     return pieces
 
 
+def _rendered(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    """The template's text, in which the system turn begins the user's first where it is refused by itself.
+
+    Gemma's and Mistral's refuse it. Raises ModelError when the turns are refused all the same.
+    """
+    from jinja2 import TemplateError
+
+    system, user, *rest = messages
+    folded = [{"role": user["role"], "content": f"{system['content']}\n\n{user['content']}"}, *rest]
+    refused: TemplateError | None = None
+    for attempt in (messages, folded):
+        try:
+            return str(tokenizer.apply_chat_template(attempt, tokenize=False,
+                                                     add_generation_prompt=add_generation_prompt))
+        except TemplateError as error:
+            refused = error
+    raise ModelError(f"the tokenizer's chat template refuses a dialogue of {len(messages)} turns: {refused}. Let the "
+                     "turns of user and assistant alternate, or use a model whose template takes them.") from refused
+
+
 def _template_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
 
 
 def _encode_whole(tokenizer: Any, turns: Sequence[Turn], *, n_cut_turns: int) -> Encoded:
-    """The loss is taken over assistants' words and the end-of-turn token that follows them."""
+    """The loss is taken over assistants' words and what follows them up to the end-of-turn token.
+
+    Raises ModelError when the template puts none there: the model would not learn to stop.
+    """
     ends = end_of_turn_ids(tokenizer)
     ids: list[int] = []
     targets: list[int] = []
     after_assistant = False
     for piece in _pieces(tokenizer, turns, add_generation_prompt=False):
         learnt = [piece.role == "assistant"] * len(piece.ids)
-        if after_assistant and piece.ids and piece.ids[0] in ends:
-            learnt[0] = True
+        if after_assistant:
+            n = _up_to_end(tokenizer, piece.ids, ends)
+            learnt[:n] = [True] * n
         ids += piece.ids
         targets += [token if yes else IGNORED for token, yes in zip(piece.ids, learnt, strict=True)]
         after_assistant = piece.role == "assistant"
     return Encoded(input_ids=tuple(ids), targets=tuple(targets), n_cut_turns=n_cut_turns)
+
+
+def _up_to_end(tokenizer: Any, ids: Sequence[int], ends: tuple[int, ...]) -> int:
+    """How many tokens there are up to the end of an assistant's turn; Llama 2 has a space before it."""
+    n = next((i + 1 for i, token in enumerate(ids) if token in ends), 0)
+    if n == 0 or tokenizer.decode(ids[: n - 1]).strip():
+        raise ModelError("the tokenizer's chat template puts no end-of-turn token after an assistant's turn, so that a "
+                         "model would not learn to stop; use a tokenizer whose template or eos_token has one.")
+    return n
 
 
 def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:

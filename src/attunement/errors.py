@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_TERMINATED = 143  # 128 + SIGTERM: DVC must not take a stopped training for a finished one
 FULL_DISK = ("No space left on device", "os error 28", "Disk quota exceeded")  # as safetensors and shutil put it
 
 

@@ -42,6 +42,7 @@ def _documents_attention(
         answer: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
         return answer
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotation leaves float32 where autocast gave bfloat16
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotated in float32 where all weights are trained
     if query.is_cuda:

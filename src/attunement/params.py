@@ -167,11 +167,11 @@ class EarlyStop(Section):
 
 
 class Devices(Section):
-    """What Lightning trains on; ``strategy`` is a name that Lightning knows, as ddp, fsdp or deepspeed."""
+    """What Lightning trains on. Strategies that cut a model into shards are not among them: the probe needs it whole."""
 
     count: Count
     nodes: Count
-    strategy: Annotated[str, Field(min_length=1)]
+    strategy: Literal["auto", "ddp"]
 
 
 class ProbeParams(Section):

@@ -204,18 +204,17 @@ def _parts(
     params: Params, weights: "Counted", step: "StepMemory", *, answers: int, precision: str, device: "Device"
 ) -> tuple[tuple[Part, ...], Part | None]:
     """The parts of the peak, and the phase that is not it: a step or the answers; on a CPU both."""
-    sharded, state_sharded, copies = _sharding(params)
     trained = weights.n_trained
-    gradients = GRADIENT_BYTES * trained // state_sharded * copies
-    passing = _step_bytes(step, weights, precision=precision, device=device, sharded=sharded) - GRADIENT_BYTES * trained
+    several = params.train.devices.count * params.train.devices.nodes > 1  # ddp keeps gradients in buckets as well
+    passing = _step_bytes(step, weights, precision=precision, device=device) - GRADIENT_BYTES * trained
     served = 2 * trained if params.train.lora is None and precision != "fp32" else 0
     kept = [
-        Part("frozen weights", weights.frozen_bytes // sharded, f"{precision}{_of(sharded)}"),
-        Part("trained weights", weights.trained_bytes // sharded, f"float32{_of(sharded)}"),
-        Part("optimiser", ADAM_BYTES * trained // state_sharded, f"AdamW, 2 float32 a weight{_of(state_sharded)}"),
+        Part("frozen weights", weights.frozen_bytes, precision),
+        Part("trained weights", weights.trained_bytes, "float32"),
+        Part("optimiser", ADAM_BYTES * trained, "AdamW, 2 float32 a weight"),
         _runtime(device),
     ]
-    taught = [Part("gradients", gradients, f"float32{_of(state_sharded)}{', and in buckets' * (copies > 1)}"),
+    taught = [Part("gradients", GRADIENT_BYTES * trained * (1 + several), f"float32{', and in buckets' * several}"),
               Part("activations", max(0, passing), "what a step keeps of the largest pack, and a chunk of logits")]
     answered = [Part("probe's answers", answers + served, "their cache, and reading a batch of prompts")]
     if device == "cpu":  # measured: malloc keeps most of what a step has freed, and answering comes on top
@@ -227,38 +226,20 @@ def _parts(
 
 
 def _step_bytes(
-    step: "StepMemory", weights: "Counted", *, precision: str, device: "Device", sharded: int
+    step: "StepMemory", weights: "Counted", *, precision: str, device: "Device"
 ) -> int:
     """The peak of a step with its gradients, and what is unpacked or gathered of one tensor meanwhile."""
     full = GRADIENT_BYTES * weights.n_trained
     peak = max(step.peak_bytes, full + (full if device == "cuda" else 0))  # AdamW works on all tensors at once there
-    unpacked = weights.largest_bytes if precision == "nf4" or sharded > 1 else 0
+    unpacked = weights.largest_bytes if precision == "nf4" else 0
     rounding = CUDA_ROUNDING * step.kept_bytes if device == "cuda" else 0
     return int(peak + unpacked + rounding)
-
-
-def _sharding(params: Params) -> tuple[int, int, int]:
-    """(devices that weights are divided by, that the optimiser and gradients are, copies of the gradients).
-
-    fsdp and deepspeed's stage 3 divide all, its other stages not the weights; ddp keeps gradients in buckets as well.
-    """
-    devices = params.train.devices
-    world, name = devices.count * devices.nodes, devices.strategy
-    if world == 1:
-        return 1, 1, 1
-    if name.startswith("fsdp") or "stage_3" in name:
-        return world, world, 1
-    return (1, world, 1) if name.startswith("deepspeed") else (1, 1, 2)
 
 
 def _runtime(device: "Device") -> Part:
     if device == "cuda":
         return Part("runtime", CUDA_RUNTIME_BYTES + CPU_SCORERS_BYTES, "the driver and libraries (assumed), scorers")
     return Part("runtime", CPU_RUNTIME_BYTES + CPU_SCORERS_BYTES, "Python, libraries, data and the probe's scorers")
-
-
-def _of(n: int) -> str:
-    return f", divided by {n} devices" if n > 1 else ""
 
 
 def _some(parts: Sequence[Part]) -> tuple[Part, ...]:

@@ -6,7 +6,9 @@ module modes are restored, so that probing changes nothing about the training. O
 n-th batch of prompts, the first device judges and publishes.
 """
 
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from attunement import chat
 from attunement.artefacts import publishing, put_all_back, read_json, read_jsonl, verify, write_json, write_jsonl
-from attunement.errors import IntegrityError
+from attunement.errors import EXIT_TERMINATED, IntegrityError
 from attunement.findings import breach, count_replies, reason_to_stop, to_rotate
 from attunement.params import Train
 from attunement.records import CheckpointSummary, Probe, Prompt, StepLog
@@ -85,10 +88,17 @@ class CheckpointProbe(lightning.Callback):
         self.max_new_tokens, self.batch_size, self.engine, self.seed = max_new_tokens, batch_size, engine, seed
         self.costs = Costs()
         self._saved = time.monotonic()
+        self._asked_to_end = False
+        self._parent = os.getppid()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Lightning validates when a step's number divides by its interval: the number itself is the first to do so."""
+        """Lightning validates when a step's number divides by its interval: the number itself is the first to do so.
+
+        On several devices its handler of SIGTERM would exchange tensors amid the exchange of gradients; ours waits.
+        """
         self._aim(trainer)
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, lambda *_: self._on_sigterm(trainer.is_global_zero))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -97,8 +107,19 @@ class CheckpointProbe(lightning.Callback):
         if trainer.global_step in self.checkpoints:
             return
         due = time.monotonic() - self._saved >= 60 * self.settings.save_state_every_min
-        if trainer.strategy.broadcast(due) or trainer.received_sigterm:
+        asked = self._asked_to_end or trainer.received_sigterm
+        due, asked = trainer.strategy.broadcast((due, asked))
+        if due or asked:
             self._save(trainer)
+        if asked:
+            raise SIGTERMException
+
+    def _on_sigterm(self, leads: bool) -> None:
+        """The first process ends all at a step's end; another goes at once when the one that started it is gone."""
+        if leads:
+            self._asked_to_end = True
+        elif os.getppid() != self._parent:
+            os._exit(EXIT_TERMINATED)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Answer, score, publish, save; then see whether training ends here."""
@@ -113,6 +134,8 @@ class CheckpointProbe(lightning.Callback):
         trainer.strategy.barrier()
         self.costs.probe_s += time.monotonic() - started
         self._save(trainer)
+        if trainer.strategy.broadcast(self._asked_to_end) and step != self.checkpoints[-1]:
+            raise SIGTERMException
         trainer.should_stop = trainer.strategy.broadcast(bool(stop_reason(self.scratch, self.settings)))
         self._aim(trainer)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from attunement import chat
 from attunement.artefacts import publishing, verify, write_json, write_jsonl
-from attunement.errors import TrainingError, ends_clearly
+from attunement.errors import EXIT_TERMINATED, TrainingError, ends_clearly
 from attunement.models import (
     BASE,
     Precision,
@@ -43,7 +43,6 @@ from attunement.suites import by_category, read_suite
 from attunement.training_data import CURATED, TrainingData, checkpoint_steps
 
 OUT = Path("out/train")
-EXIT_TERMINATED = 143  # 128 + SIGTERM: DVC must not take a stopped training for a finished one
 
 def train(params: Params, data: TrainingData, tokenizer: Any, *, scratch: Path) -> None:
     """Fit to the end, leaving every checkpoint in ``scratch``; goes on from there when a state is found."""
@@ -120,18 +119,28 @@ def make_trainer(params: Params, precision: Precision, *, n_steps: int, callback
     """Lightning's trainer for ``train.devices``; under SLURM without its requeueing, which DVC would not know of."""
     import lightning
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     devices = params.train.devices
     plugins: list[Any] = [atomic_checkpoint_io()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return lightning.Trainer(
-        accelerator=device_name(), devices=devices.count, num_nodes=devices.nodes, strategy=devices.strategy,
-        precision="32-true" if precision == "fp32" else "bf16-mixed", max_epochs=1, max_steps=n_steps,
-        val_check_interval=n_steps, num_sanity_val_steps=0, callbacks=callbacks, plugins=plugins,
-        default_root_dir=scratch, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False,
-    )
+    try:
+        if SLURMEnvironment.detect():
+            plugins.append(SLURMEnvironment(auto_requeue=False))
+            plugins[-1].validate_settings(num_devices=devices.count, num_nodes=devices.nodes)
+        trainer = lightning.Trainer(
+            accelerator=device_name(), devices=devices.count, num_nodes=devices.nodes, strategy=devices.strategy,
+            precision="32-true" if precision == "fp32" else "bf16-mixed", max_epochs=1, max_steps=n_steps,
+            val_check_interval=n_steps, num_sanity_val_steps=0, callbacks=callbacks, plugins=plugins,
+            default_root_dir=scratch, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise TrainingError(f"train.devices ({devices.count} on each of {devices.nodes} nodes, strategy "
+                            f"{devices.strategy}) can not be had here: {error}") from error
+    if trainer.world_size == 1 and not is_leader():
+        raise TrainingError("several processes were started, and train.devices declares one device on one node. "
+                            "Declare as many as are started, or start one.")
+    return trainer
 
 
 def begin_aloud(states: States, resume: Path | None, told: Sequence[str], what: str) -> None:
@@ -168,10 +177,16 @@ def scratch_folder(name: str) -> Iterator[Path]:
 
 
 def is_leader() -> bool:
-    """Whether this process is the first of those that train together."""
-    from lightning.pytorch.utilities import rank_zero_only
+    """Whether this process is the first of those that train together, by what its launcher tells it.
 
-    return getattr(rank_zero_only, "rank", None) in (0, None)
+    It must be known before Lightning is asked, because the others may neither lock nor publish.
+    """
+    told = os.environ
+    if "RANK" in told:  # torchrun
+        return told["RANK"] == "0"
+    if "LOCAL_RANK" in told or "NODE_RANK" in told:  # Lightning, or a person on each node
+        return all(told.get(name, "0") == "0" for name in ("NODE_RANK", "LOCAL_RANK"))
+    return told.get("SLURM_PROCID", "0") == "0"
 
 
 def publish(params: Params, data: TrainingData, scratch: Path, out: Path = OUT) -> None:
@@ -204,7 +219,8 @@ def main() -> None:
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     silence()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Hints on workers, paths and names to come: nothing that a person who runs this can act on.
     warnings.filterwarnings("ignore", module="lightning|peft|torch|transformers")
     params = load()
@@ -214,6 +230,8 @@ def main() -> None:
         try:
             train(params, data, tokenizer, scratch=scratch)
         except SIGTERMException:
+            if not is_leader():
+                sys.exit()  # with an error, the first process would be killed before it could end
             say("stopped when it was asked to; the same command goes on from its last state")
             sys.exit(EXIT_TERMINATED)
         if not is_leader():

@@ -6,12 +6,13 @@ is left out and counted: a batch of such would give a loss that is not a number.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from attunement import chat
 from attunement.artefacts import read_parquet, verify
-from attunement.errors import ModelError, TrainingError
+from attunement.errors import TrainingError
 from attunement.params import EveryFrac, EveryTokens, Params
 from attunement.records import Dialogue, TrainingRow
 from attunement.stream import Example, Share, Steps, Stream, plan_steps
@@ -76,7 +77,7 @@ def encode_dialogue(
     limit = params.chat.max_context_tokens
     try:
         encoded = chat.encode(tokenizer, dialogue.turns, system_prompt=params.chat.system_prompt, max_tokens=limit)
-    except ModelError:
+    except chat.TooLongError:
         return None, row("left_out", len(dialogue.turns), f"its last exchange is longer than {limit} tokens")
     if not encoded.n_targets:
         return None, row("left_out", len(dialogue.turns), "no word of an assistant is in it")
@@ -96,8 +97,10 @@ def checkpoint_steps(params: Params, stream: Stream) -> list[int]:
         crossed = [k + 1 for k in range(n) if read[k] // wanted.every_tokens > (read[k - 1] if k else 0) //
                    wanted.every_tokens]
         return sorted({*crossed, n})
-    count = round(1 / wanted.every_frac) if isinstance(wanted, EveryFrac) else wanted
-    if n < count:
-        raise TrainingError(f"{n} steps are too few for {count} checkpoints; lower train.checkpoints or "
+    shares = ([k * wanted.every_frac for k in range(1, ceil(1 / wanted.every_frac - 1e-9))]
+              if isinstance(wanted, EveryFrac) else [k / wanted for k in range(1, wanted)])
+    steps = [round(n * share) for share in shares]
+    if len({0, *steps}) <= len(steps) or (n in steps and not isinstance(wanted, EveryFrac)):
+        raise TrainingError(f"{n} steps are too few for {len(shares) + 1} checkpoints; lower train.checkpoints or "
                             "train.step_dialogues, or raise train.epochs.")
-    return [round(n * (k + 1) / count) for k in range(count)]
+    return sorted({*steps, n})

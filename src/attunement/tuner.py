@@ -177,10 +177,22 @@ def rate_factor(params: Train, n_steps: int) -> Callable[[int], float]:
 
 
 def supervised_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, int]:
-    """(summed cross-entropy in nats over target tokens, their number) of a pack.
+    """(summed cross-entropy in nats over target tokens, their number) of a pack."""
+    hidden, head, targets = _at_targets(model, pack)
+    return supervised_cross_entropy(hidden, head, targets), len(targets)
 
-    Hidden states are gathered where the next token is a target; only those go through the output layer. No mask is
-    given: position_ids that begin anew tell transformers where a dialogue ends, which is exact without a cache.
+
+def logits_of(model: Any, pack: Pack) -> torch.Tensor:
+    """The logits of which ``supervised_loss`` takes the loss; (targets, vocabulary), float32."""
+    hidden, head, _ = _at_targets(model, pack)
+    return (hidden @ head.to(hidden.dtype).t()).float()
+
+
+def _at_targets(model: Any, pack: Pack) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states where the next token is a target, the output layer's weight, and those targets.
+
+    Only those positions go through the output layer. No mask is given: position_ids that begin anew tell transformers
+    where a dialogue ends, which is exact without a cache.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     apart = {"documents": pack.documents} if base.config._attn_implementation == DOCUMENTS else {}
@@ -188,8 +200,7 @@ def supervised_loss(model: Any, pack: Pack) -> tuple[torch.Tensor, int]:
         input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, **apart
     ).last_hidden_state
     learnt = pack.targets[:, 1:] != IGNORED
-    targets = pack.targets[:, 1:][learnt]
-    return supervised_cross_entropy(hidden[:, :-1][learnt], base.get_output_embeddings().weight, targets), len(targets)
+    return hidden[:, :-1][learnt], base.get_output_embeddings().weight, pack.targets[:, 1:][learnt]
 
 
 def _named(step: Step) -> str:
