@@ -35,6 +35,16 @@ def detoxify() -> Any:
         return Detoxify(checkpoint=str(Path(scratch) / "peer.ckpt"))
 
 
+def plain_model(lora: Any, precision: str) -> Any:
+    """The base with PEFT's own adapter on it, as one would write it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=dtype, local_files_only=True)
+    return get_peft_model(base, LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target_modules))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=64)
@@ -59,7 +69,8 @@ def main() -> None:
     probe(1, prompts, [reply.text for reply in replies], params.train.probe.scorers)
     ours_s = time.perf_counter() - started
 
-    detector = detoxify()
+    del model
+    model, detector = plain_model(params.train.lora, precision), detoxify()
     every = max(1, len(prompts) // asked.plain)
     chosen = list(range(0, len(prompts), every))[: asked.plain]
     model.eval()

@@ -167,7 +167,7 @@ class EarlyStop(Section):
 
 
 class Devices(Section):
-    """What Lightning trains on. Strategies that cut a model into shards are not among them: the probe needs it whole."""
+    """What Lightning trains on. No strategy that cuts a model into shards is among them: the probe needs it whole."""
 
     count: Count
     nodes: Count
