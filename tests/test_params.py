@@ -323,13 +323,6 @@ def test_rules_without_one_on_the_selection_are_refused(tmp_path: Path) -> None:
 # --- training
 
 
-def test_a_pack_is_no_larger_than_a_step(tmp_path: Path) -> None:
-    text = re.sub(r"batch_dialogues: \d+(?=\s)", "batch_dialogues: 3", IN_ORDER)
-    text = re.sub(r"step_dialogues: \d+", "step_dialogues: 2", text)
-    told = fault(written(tmp_path, text))
-    assert "train.batch_dialogues: is 3, and a step holds train.step_dialogues, 2" in told
-
-
 def test_four_bits_are_for_a_frozen_base(tmp_path: Path) -> None:
     text = re.sub(r"  lora:.*\n(?: {4}.*\n)+", "  lora: null\n", IN_ORDER)
     assert load(written(tmp_path, text)).train.lora is None

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--plain", type=int, default=12)
     parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--engine", choices=["batches", "continuous"], default="batches")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     silence()
@@ -64,7 +65,8 @@ def main() -> None:
     probe(0, prompts[:2], ["Hello."] * 2, params.train.probe.scorers)  # loads the scorers
 
     started = time.perf_counter()
-    replies = chat.generate(model, tokenizer, encoded, max_new_tokens=most, batch_size=batch, seed=1)
+    replies = chat.generate(model, tokenizer, encoded, max_new_tokens=most, batch_size=batch, engine=asked.engine,
+                            seed=1)
     generated_s = time.perf_counter() - started
     probe(1, prompts, [reply.text for reply in replies], params.train.probe.scorers)
     ours_s = time.perf_counter() - started

@@ -47,7 +47,7 @@ def plan(
         print("How much memory is here can not be told.")
         return
     where = "the card" if found.device == "cuda" else "this machine"
-    print(f"{where} has {there / GB:.1f} GB; expected at most {needed / GB:.1f} GB, {needed / there:.0%} of it")
+    print(f"{where} has {there / GB:.1f} GB; expected: about {needed / GB:.1f} GB, {needed / there:.0%} of it")
     if needed > there:
         print(f"It will not fit: {needed / GB:.1f} GB are needed and {where} has {there / GB:.1f} GB. Lower "
               "train.batch_dialogues or chat.max_context_tokens, set train.recompute_activations: true, or take "

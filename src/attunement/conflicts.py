@@ -94,11 +94,8 @@ def _step_conflicts(cut: Curate) -> list[Conflict]:
 
 
 def _train_conflicts(train: Train) -> list[Conflict]:
-    """What a step can not hold, what can not be trained, and a probe that asks more between than at the end."""
+    """What can not be trained, and a probe that asks more between than at the end."""
     found: list[Conflict] = []
-    if train.batch_dialogues > train.step_dialogues:
-        found.append((("train", "batch_dialogues"), f"is {train.batch_dialogues}, and a step holds "
-                      f"train.step_dialogues, {train.step_dialogues}: lower the one or raise the other"))
     if train.precision == "nf4" and train.lora is None:
         found.append((("train", "precision"), "nf4 is for a frozen base, and train.lora: null trains all weights; "
                       "declare train.lora, or take bf16"))

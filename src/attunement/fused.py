@@ -34,22 +34,22 @@ def _documents_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention over (1, heads, time, width), within each of ``documents``, their lengths in order.
 
-    transformers' own sdpa answers where there is one dialogue a row (generation), and for layers that see a window.
+    transformers' own sdpa answers where there is one dialogue a row (generation), for layers that see a window, and for
+    those with dropout.
     """
-    if documents is None or kwargs.get("sliding_window") is not None or kwargs.get("softcap") is not None:
+    if documents is None or kwargs.get("sliding_window") is not None or kwargs.get("softcap") is not None or dropout:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         answer: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
         return answer
-    query, key = query.to(value.dtype), key.to(value.dtype)  # rotation leaves float32 where autocast gave bfloat16
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotated in float32 where all weights are trained
     if query.is_cuda:
         return _varlen(query, key, value, documents, scale), None
     lengths = list(documents)
     parts = zip(*(torch.split(tensor, lengths, 2) for tensor in (query, key, value)), strict=True)
-    attend = _by_products if query.dtype == torch.bfloat16 and dropout == 0 else _by_sdpa
+    attend = _by_products if query.dtype == torch.bfloat16 else _by_sdpa
     with torch.autocast(query.device.type, enabled=False):
         seen = torch.cat([attend(q, k, v, scale) for q, k, v in parts], 2)
     return seen.transpose(1, 2), None

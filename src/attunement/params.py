@@ -356,7 +356,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate; raises ParamsError listing every fault with its line."""
     from attunement.conflicts import conflicts  # which knows the sections, and so comes after them
 
-    tree = _read_yaml(path)
+    tree = read_yaml(path)
     try:
         params = Params.model_validate_json(json.dumps(tree))
     except ValidationError as error:
@@ -380,11 +380,18 @@ def _echoes(fault: Any, faults: Sequence[Any]) -> bool:
         len(one["loc"]) > len(where) and one["loc"][:len(where)] == where for one in faults)
 
 
-def _read_yaml(path: Path) -> Any:
+def _round_trip() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True  # for those who write it again
+    return yaml
+
+
+def read_yaml(path: Path) -> Any:
+    """A file's map with its comments, as YAML 1.2; raises ParamsError with the line of what is no YAML."""
     if not path.is_file():
         raise ParamsError(f"{path} is missing. Run from the project's root, where it lies.")
     try:
-        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        tree = _round_trip().load(path.read_text(encoding="utf-8"))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         what = str(error.problem).splitlines()[0].split(" with value")[0]

@@ -207,7 +207,8 @@ def _parts(
     trained = weights.n_trained
     several = params.train.devices.count * params.train.devices.nodes > 1  # ddp keeps gradients in buckets as well
     passing = _step_bytes(step, weights, precision=precision, device=device) - GRADIENT_BYTES * trained
-    served = 2 * trained if params.train.lora is None and precision != "fp32" else 0
+    # the copy in which all weights are served; on a CPU it lies in what a step has freed
+    served = 2 * trained if params.train.lora is None and precision != "fp32" and device == "cuda" else 0
     kept = [
         Part("frozen weights", weights.frozen_bytes, precision),
         Part("trained weights", weights.trained_bytes, "float32"),

@@ -63,7 +63,7 @@ def print_step(tokenizer: Any, step: Step, *, number: int, of: int) -> None:
     coloured = console.color_system is not None
     console.print(f"step {number} of {of}: {step.n_tokens} tokens in {len(step.packs)} "
                   f"pack{'s' * (len(step.packs) > 1)}, {step.n_targets} of them learnt from")
-    console.print(Text("learnt from", style=LEARNT) + Text("  read only", style=READ) if coloured else
+    console.print(Text.assemble(("learnt from", LEARNT), ("  read only", READ)) if coloured else
                   f"{OPENING}learnt from{CLOSING}  read only")
     for k, pack in enumerate(step.packs, 1):
         for shown in previews(tokenizer, pack):

@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from attunement.artefacts import write_text
 from attunement.errors import ParamsError
 from attunement.faults import nearest
-from attunement.params import PARAMS_FILE, Params, load
+from attunement.params import PARAMS_FILE, Params, load, read_yaml
 
 PROFILES = Path("profiles")
-WIDTH = 120  # of a line of params.yaml
+WIDTH = 4096  # no line of params.yaml is broken
 
 
 def names(folder: Path = PROFILES) -> list[str]:
@@ -29,11 +29,11 @@ def names(folder: Path = PROFILES) -> list[str]:
 def merged_text(name: str, *, params: Path = PARAMS_FILE, folder: Path = PROFILES) -> str:
     """params.yaml with a profile's overrides; raises ParamsError when there is no such profile or it is no map."""
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if name not in names(folder):
         raise ParamsError(f"no profile '{name}' in {folder}/; there are: {', '.join(names(folder))}"
                           f"{nearest(name, names(folder))}")
     yaml = _yaml()
-    tree, overrides = (yaml.load(file.read_text(encoding="utf-8")) for file in (params, path))
+    tree, overrides = read_yaml(params), read_yaml(path)
     if not isinstance(overrides, dict):
         raise ParamsError(f"{path}: expected a map of sections of {params}, got {type(overrides).__name__}.")
     merge(tree, overrides)
@@ -81,5 +81,6 @@ def _yaml() -> YAML:
     yaml = YAML(typ="rt")
     yaml.width = WIDTH
     yaml.preserve_quotes = True
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml

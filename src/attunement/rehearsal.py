@@ -45,12 +45,10 @@ class Weights:
 class StepMemory:
     """Bytes of a step beyond weights and the optimiser's state.
 
-    ``kept`` stands when the forward pass is done, ``loss`` is added by a chunk of logits, ``peak`` is the most that
-    stood at once, ``gradients`` among it.
+    ``kept`` stands when the forward pass is done, ``peak`` is the most that stood at once, gradients among it.
     """
 
     kept_bytes: int
-    loss_bytes: int
     peak_bytes: int
 
 
@@ -106,6 +104,8 @@ def read_config(folder_or_file: Path) -> Any:
     """The configuration in a model's folder or file; raises ParamsError when it is none that transformers knows."""
     from transformers import AutoConfig
 
+    if not folder_or_file.exists():
+        raise ParamsError(f"{folder_or_file} is not here. Expected a model's config.json, as its authors publish it.")
     try:
         return AutoConfig.from_pretrained(folder_or_file, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -126,7 +126,7 @@ def built(config: Any, settings: Train, precision: Precision, device: Device) ->
         model = AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=FLASH if flash else settings.attention)
         if settings.recompute_activations:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
         model.train()
         if settings.lora is not None:
@@ -178,14 +178,13 @@ def rehearse_step(
         with live:
             for _ in range(min(2, n_packs)):
                 hidden = base.get_decoder()(**given, use_cache=False).last_hidden_state[0]
-                kept = live.peak = live.bytes
+                kept = live.bytes
                 targets = torch.zeros(n_targets, dtype=torch.int64)
                 loss = supervised_cross_entropy(hidden[:n_targets], base.get_output_embeddings().weight, targets)
-                of_loss = live.peak - kept
                 del hidden
                 loss.backward()  # type: ignore[no-untyped-call]
                 del loss
-    return StepMemory(kept_bytes=kept, loss_bytes=of_loss, peak_bytes=live.peak)
+    return StepMemory(kept_bytes=kept, peak_bytes=live.peak)
 
 
 def rehearse_answers(

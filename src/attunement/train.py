@@ -193,7 +193,8 @@ def publish(params: Params, data: TrainingData, scratch: Path, out: Path = OUT) 
     """Copy every checkpoint's weights and join their histories into ``out/train``."""
     from attunement.probe import WEIGHTS, Published, stop_reason
 
-    found = Published.read(scratch)
+    found, n_planned = Published.read(scratch), len(data.streams(params)[0])
+    n_steps = found.history[-1].step
     with publishing(out) as folder:
         for checkpoint in found.folders:
             if (verify(checkpoint) / WEIGHTS).exists():
@@ -204,8 +205,8 @@ def publish(params: Params, data: TrainingData, scratch: Path, out: Path = OUT) 
         write_jsonl(folder / "left_out.jsonl", data.rows)
         write_json(folder / "summary.json", TrainingSummary(
             n_dialogues=len(data.train), n_val_dialogues=len(data.val), n_cut=data.count("cut"),
-            n_left_out=data.count("left_out"), n_steps=found.history[-1].step,
-            n_planned_steps=len(data.streams(params)[0]), stopped_because=stop_reason(scratch, params.train),
+            n_left_out=data.count("left_out"), n_steps=n_steps, n_planned_steps=n_planned,
+            stopped_because=stop_reason(scratch, params.train) if n_steps < n_planned else "",
         ))
 
 

@@ -23,7 +23,7 @@ def trainable_model(params: Params, precision: Precision) -> Any:
     settings = params.train
     model = load_base(BASE, "fp32" if settings.lora is None else precision, attention=settings.attention)
     if settings.recompute_activations:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     return model.train() if settings.lora is None else add_lora(model, settings.lora)
 
@@ -60,7 +60,10 @@ def _warm(tuned: Any, folder: Path, sha256: str, config: Any) -> None:
             raise TrainingError(f"train.lora.warm_start.path: {folder} holds no {path.name}.")
     if (found := sha256_of(file)) != sha256:
         raise TrainingError(f"{file} has sha256 {found}, but train.lora.warm_start.sha256 is {sha256}.")
-    saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    try:
+        saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{folder / 'adapter_config.json'} is no JSON: expected PEFT's own file.") from error
     wanted = {"r": config.r, "lora_alpha": config.lora_alpha, "use_rslora": config.use_rslora,
               "use_dora": config.use_dora}
     for key, value in wanted.items():
@@ -70,7 +73,7 @@ def _warm(tuned: Any, folder: Path, sha256: str, config: Any) -> None:
     try:
         fill_adapter(tuned, folder, base=BASE)
     except NamesError as error:
-        modules = saved["target_modules"]
+        modules = saved.get("target_modules", "not told")
         short = modules if isinstance(modules, str) else ", ".join(sorted({name.split(".")[-1] for name in modules}))
         raise TrainingError(f"train.lora.warm_start: {error} Its target_modules are {short}.") from error
 

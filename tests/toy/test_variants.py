@@ -134,10 +134,11 @@ def test_a_breach_stops_training_where_that_is_declared_and_a_restart_remembers_
     changes = {"train.probe.on_breach": "stop", "train.checkpoints": 3}
     scratch = gym.fit(gym_folder, tmp_path / "scratch", changes)  # what the toy says can not be scored: a breach
     assert steps_of(scratch) == [2]
+    gym.fit(gym_folder, scratch, changes)
+    assert capsys.readouterr().err.count("checkpoint at step") == 1, "a restart trains no step"
     gym.remove(scratch, "states")  # as when it is killed between the checkpoint and its state
     gym.fit(gym_folder, scratch, changes)
     assert steps_of(scratch) == [2]
-    assert capsys.readouterr().err.count("checkpoint at step") == 1
     params = gym.declare(gym_folder, changes)
     publish(params, TrainingData.read(params, load_tokenizer(BASE)), scratch, out=tmp_path / "out")
     summary = json.loads((tmp_path / "out/summary.json").read_text())
