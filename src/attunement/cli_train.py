@@ -32,8 +32,8 @@ def plan(
     largest pack counts, and dialogues, steps and checkpoints are told; else the longest that params.yaml allows. Exit
     status 1 when the training will not fit.
     """
-    from attunement.models import silence
-    from attunement.plan import BASE, GB, machine_bytes, make_plan
+    from attunement.models import BASE, silence
+    from attunement.plan import GB, machine_bytes, make_plan
 
     silence()
     plain = load(params)

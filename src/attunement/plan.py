@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from attunement.artefacts import MANIFEST
 from attunement.errors import ParamsError
+from attunement.models import BASE
 from attunement.params import HubWeights, Params, PathWeights, Weights
+from attunement.training_data import CURATED
 
 if TYPE_CHECKING:
     from attunement.models import Precision
     from attunement.rehearsal import Device, StepMemory
     from attunement.rehearsal import Weights as Counted
 
-BASE = Path("models/base")
-CURATED = Path("out/curate")
 GB = 1e9
 # Measured: 0.45 GB with torch, transformers, PEFT and Lightning imported, 0.15 GB more with tokenizer and data read.
 CPU_RUNTIME_BYTES = 600_000_000

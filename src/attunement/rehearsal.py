@@ -1,9 +1,10 @@
 """What a training step and an answer keep in memory, found by running them on tensors that have shapes and no values.
 
 In: a model's configuration, ``params.train`` and the lengths of a pack's dialogues. Out: bytes. The model is built on
-the meta device with PEFT's own adapter on it, then moved to PyTorch's fake tensors, and the very functions of training
-run over it: what autograd keeps is counted where it arises, so no formula has to follow the architecture, the
-adapter's variant, mixed precision or recomputation. Takes seconds and next to no memory at any size of model.
+the meta device with PEFT's own adapter on it, then moved to PyTorch's fake tensors, and training's own attention,
+layers and loss run over it: what autograd keeps is counted where it arises, so no formula has to follow the
+architecture, the adapter's variant, mixed precision or recomputation. Takes seconds and next to no memory at any size
+of model.
 """
 
 import weakref
@@ -21,8 +22,8 @@ from torch.utils._pytree import tree_leaves
 from attunement.errors import ParamsError
 from attunement.fused import DOCUMENTS, register_documents_attention, supervised_cross_entropy
 from attunement.models import Precision, torch_dtype
-from attunement.params import Lora, Train
-from attunement.trainable import add_lora
+from attunement.params import Train
+from attunement.trainable import prepared
 
 Device = Literal["cuda", "cpu"]
 FLASH = "rehearsed"  # what a GPU's kernels keep, for a machine that has none
@@ -125,22 +126,9 @@ def built(config: Any, settings: Train, precision: Precision, device: Device) ->
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=FLASH if flash else settings.attention)
-        if settings.recompute_activations:
-            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-            model.enable_input_require_grads()
-        model.train()
-        if settings.lora is not None:
-            model = _adapted(model, settings.lora, precision)
-    return model
-
-
-def _adapted(model: Any, lora: Lora, precision: Precision) -> Any:
-    """With the adapter that training gives it; a warm start is of the same shape. Over 4 bits nothing is fused."""
-    adapted = add_lora(model, lora.model_copy(update={"warm_start": None}))
-    if precision == "nf4":
-        for layer in adapted.modules():
-            layer.__dict__.pop("forward", None)
-    return adapted
+        if settings.lora is not None:  # a warm start is of the same shape
+            settings = settings.model_copy(update={"lora": settings.lora.model_copy(update={"warm_start": None})})
+        return prepared(model, settings, fuse=precision != "nf4")  # over 4 bits nothing is fused
 
 
 def weights_of(model: Any, precision: Precision) -> Weights:
@@ -153,7 +141,7 @@ def weights_of(model: Any, precision: Precision) -> Weights:
     return Weights(
         n_base=sum(p.numel() for p in (frozen or trained)), n_trained=sum(p.numel() for p in trained),
         frozen_bytes=round(frozen_bytes), trained_bytes=sum(p.numel() * p.element_size() for p in trained),
-        largest_bytes=max(p.numel() * p.element_size() for p in (frozen or trained)),
+        largest_bytes=max(p.numel() * p.element_size() for p in (frozen or trained) if not packed or id(p) in packed),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from attunement.artefacts import sha256_of
 from attunement.errors import TrainingError
 from attunement.models import BASE, NamesError, Precision, fill_adapter, load_base
-from attunement.params import Lora, Params
+from attunement.params import Lora, Params, Train
 from attunement.stream import Pack, Stream
 from attunement.tuner import logits_of
 
@@ -22,13 +22,18 @@ def trainable_model(params: Params, precision: Precision) -> Any:
     """The base with a fresh or a warm adapter, or all of it in float32, in training mode."""
     settings = params.train
     model = load_base(BASE, "fp32" if settings.lora is None else precision, attention=settings.attention)
+    return prepared(model, settings)
+
+
+def prepared(model: Any, settings: Train, *, fuse: bool = True) -> Any:
+    """The model with what is trained on it, in training mode; ``fuse`` as ``add_lora`` has it."""
     if settings.recompute_activations:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-    return model.train() if settings.lora is None else add_lora(model, settings.lora)
+    return model.train() if settings.lora is None else add_lora(model, settings.lora, fuse=fuse)
 
 
-def add_lora(model: Any, lora: Lora) -> Any:
+def add_lora(model: Any, lora: Lora, *, fuse: bool = True) -> Any:
     """The model with a LoRA adapter, its weights in float32, in training mode.
 
     Raises TrainingError when ``train.lora.target_modules`` matches nothing or the warm start is another shape's, and
@@ -48,7 +53,8 @@ def add_lora(model: Any, lora: Lora) -> Any:
                             f"{error}") from error
     if lora.warm_start is not None:
         _warm(tuned, Path(lora.warm_start.path), lora.warm_start.sha256, config)
-    fuse_lora(tuned)
+    if fuse:
+        fuse_lora(tuned)
     return tuned
 
 

@@ -97,3 +97,16 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
 def read_lines(path: Path) -> list[dict[str, object]]:
     """The objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def trainers(folder: Path) -> list[int]:
+    """Processes that train in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if b"attunement.train" in command and (process / "cwd").samefile(folder):
+                found.append(int(process.name))
+        except OSError:
+            continue  # it has ended in the meantime
+    return found

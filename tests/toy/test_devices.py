@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import build
 import gym
 import pytest
 
@@ -42,7 +43,7 @@ def cut(folder: Path) -> Cut:
     gym.declare(folder, UNEVEN | TWO)
     process = gym.start(folder)
     told = _until_checkpoint(process)
-    for each in _trainers(folder):  # as a cluster does: all at once
+    for each in build.trainers(folder):  # as a cluster does: all at once
         os.kill(each, signal.SIGTERM)
     told += process.communicate(timeout=120)[1]
     asked_left = _left(folder)
@@ -66,25 +67,12 @@ def _until_checkpoint(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"it ended before a checkpoint:\n{told}")
 
 
-def _trainers(folder: Path) -> list[int]:
-    """Processes that train in this folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"attunement.train" in command and (process / "cwd").samefile(folder):
-                found.append(int(process.name))
-        except OSError:
-            continue  # it has ended in the meantime
-    return found
-
-
 def _left(folder: Path) -> int:
     """How many are there still after half a minute."""
     deadline = time.monotonic() + 30
-    while _trainers(folder) and time.monotonic() < deadline:
+    while build.trainers(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return len(_trainers(folder))
+    return len(build.trainers(folder))
 
 
 def test_two_devices_make_what_one_makes_in_one_batch_however_often_they_are_cut(

@@ -172,13 +172,13 @@ def test_a_killed_dvc_takes_its_trainer_with_it(project: Path) -> None:
     try:
         assert dvc.stderr is not None
         next(line for line in dvc.stderr if line.startswith("train:"))
-        assert len(_trainers(project)) == 1
+        assert len(build.trainers(project)) == 1
     finally:
         _kill(dvc)
     deadline = time.monotonic() + 60
-    while _trainers(project) and time.monotonic() < deadline:
+    while build.trainers(project) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert _trainers(project) == []
+    assert build.trainers(project) == []
 
 
 def _dvc(project: Path, instant: Instant | None = None) -> "subprocess.Popen[str]":
@@ -192,16 +192,3 @@ def _kill(process: "subprocess.Popen[str]") -> None:
     process.wait(timeout=60)
     assert process.stderr is not None
     process.stderr.close()
-
-
-def _trainers(project: Path) -> list[int]:
-    """Processes that train in this project."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"attunement.train" in command and (folder / "cwd").samefile(project):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it has ended in the meantime
-    return found
